@@ -1,0 +1,106 @@
+"""Fixtures that every kind of test shares: private servers, real processes of the site, a browser."""
+
+import os
+import shutil
+import signal
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.processes import SiteProcesses
+from tests.services import PostgreSQL, RabbitMQ
+from tests.session import GROUND
+
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+_failed = pytest.StashKey[bool]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep every file of the session in one folder, and end a session that is terminated as one that is interrupted."""
+    if config.option.basetemp is None:
+        config.option.basetemp = str(GROUND.directory / "pytest")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def pytest_unconfigure() -> None:
+    """End what still runs, remove the folder."""
+    GROUND.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let fixtures know whether their test failed."""
+    report = yield
+    item.stash[_failed] = item.stash.get(_failed, False) or report.failed
+    return report
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> RabbitMQ:
+    """A private broker; ask it for a vhost of the test's own: `rabbitmq.url(rabbitmq.new_vhost())`."""
+    return RabbitMQ(GROUND)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> PostgreSQL:
+    """A private cluster; ask it for a database of the test's own: `postgres.createdb("name")` returns its URL."""
+    return PostgreSQL(GROUND)
+
+
+@pytest.fixture
+def site_process(request: pytest.FixtureRequest) -> Iterator[SiteProcesses]:
+    """Starts real processes of one install; embedded unless `distributed()` is called on it."""
+    site = SiteProcesses()
+    try:
+        yield site
+        if request.node.stash.get(_failed, False):
+            print(site.logs())  # noqa: T201 - pytest shows it under the failed test
+    finally:
+        site.close()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """The machine's Chromium, without a window."""
+    # Playwright's event loop lives in this thread, which makes Django think that its ORM is called from async code.
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium",
+            args=CHROMIUM_ARGUMENTS,
+        )
+        yield chromium
+        chromium.close()
+
+
+NewPage = Callable[..., Page]
+
+
+@pytest.fixture
+def new_page(browser: Browser) -> Iterator[NewPage]:
+    """Open a page in a fresh profile: `new_page(color_scheme="dark", viewport=(320, 640))`."""
+    with ExitStack() as contexts:
+
+        def open_page(*, color_scheme: str = "light", viewport: tuple[int, int] = (1280, 900), **options: Any) -> Page:
+            size = {"width": viewport[0], "height": viewport[1]}
+            context = browser.new_context(color_scheme=color_scheme, viewport=size, **options)  # type: ignore[arg-type]
+            contexts.callback(context.close)
+            return context.new_page()
+
+        yield open_page
+
+
+@pytest.fixture
+def page(new_page: NewPage) -> Page:
+    """One page, light, as wide as a laptop."""
+    return new_page()
