@@ -5,11 +5,11 @@ It ends when its socket closes, when its server dies, or when it is killed.
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from mlmodels.executor.outcomes import TRACE_CHARACTERS, Limits, safe_text
 
 # The parent is trusted; these only keep a mistake from becoming an endless read.
 FROM_PARENT = frames.Bounds(header=256 * 1024**2, blobs=1024 * 1024**2)
-NVIDIA_CONTROL = "/dev/nvidiactl"
+NVIDIA_CONTROL = Path("/dev/nvidiactl")
 # What torch and the C library say instead of MemoryError.
 OUT_OF_MEMORY_WORDS = ("can't allocate memory", "not enough memory", "cannot allocate memory")
 
@@ -51,7 +51,7 @@ def close_sandbox(modules: Sequence[str], limits: Limits, readable: Sequence[str
 
 def has_cuda() -> bool:
     """Whether torch could use a GPU here, found without waking the CUDA driver."""
-    return torch.version.cuda is not None and os.path.exists(NVIDIA_CONTROL)
+    return torch.version.cuda is not None and NVIDIA_CONTROL.exists()
 
 
 def _load(order: frames.Frame, registry: loading.Registry) -> tuple[dict[str, Any], nn.Module | None]:
@@ -60,7 +60,7 @@ def _load(order: frames.Frame, registry: loading.Registry) -> tuple[dict[str, An
         module = loading.load(order.blobs[0], order.header["weights"], registry, device)
     except loading.Refused as refused:
         return {"refused": [refused.code, refused.message]}, None
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 -- whatever loading raises refuses the version
         code = "out_of_memory" if _is_out_of_memory(error) else "bad_weights"
         return {"refused": [code, _sentence(error)]}, None
     return {"loaded": device.type}, module
@@ -72,7 +72,7 @@ def _answered(module: nn.Module, question: frames.Frame) -> bytes:
         answer = inference.run(module, question)
     except inference.BadOutput as error:
         return _failed("bad_output", safe_text(error), traceback.format_exc())
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 -- whatever a model raises is its outcome
         kind = "out_of_memory" if _is_out_of_memory(error) else "raised"
         return _failed(kind, _sentence(error), traceback.format_exc())
     header = {

@@ -15,16 +15,10 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-import orjson
-
-from mlmodels import signature
-from mlmodels.executor import frames
+from mlmodels.executor import answers, frames
 from mlmodels.executor.outcomes import (
     TRACE_CHARACTERS,
     Item,
-    ItemError,
-    ItemOutcome,
-    ItemOutput,
     Limits,
     LoadFailed,
     Run,
@@ -83,7 +77,7 @@ class ExecutorServer:
 
         Raises LoadFailed when the version cannot be loaded, ServerFailed when nothing can.
         """
-        expected = _signature_of(manifest)
+        expected = answers.signature_of(manifest)
         process = self._running()
         deadline = time.monotonic() + self.limits.load_s
         ours, theirs = socket.socketpair()
@@ -94,7 +88,7 @@ class ExecutorServer:
             ours.close()
             raise
         executor = Executor(process, key, pid, ours, expected, self.limits)
-        executor._load(manifest, weights_path, deadline)
+        executor.load(manifest, weights_path, deadline)
         return executor
 
     def _running(self) -> ServerProcess:
@@ -148,23 +142,26 @@ class Executor:
     @property
     def alive(self) -> bool:
         """False once the child is gone, also when nobody has asked it anything since."""
-        if self._ended or self._killed:
+        if self._is_over():
             return False
         # Between runs a living child says nothing, so whatever has arrived is its end.
         if not self._busy.acquire(blocking=False):
             return True
         try:
-            return not self._ended and not is_readable(self._connection)
+            return not self._is_over() and not is_readable(self._connection)
         finally:
             self._busy.release()
 
     def predict(self, items: Sequence[Item], deadline_s: float) -> Run:
         """One outcome per item. Raises RunFailed, at the latest shortly after `deadline_s`."""
         with self._busy:
-            if self._ended or self._killed:
+            if self._is_over():
                 raise RunFailed("killed" if self._killed else "died", "The executor has ended.")
             deadline = time.monotonic() + deadline_s
             return self._run(items, deadline)
+
+    def _is_over(self) -> bool:
+        return self._ended or self._killed
 
     def kill(self) -> None:
         """End the child now, from any thread; a run in it raises RunFailed("killed")."""
@@ -188,7 +185,7 @@ class Executor:
 
     def _run(self, items: Sequence[Item], deadline: float) -> Run:
         started = time.perf_counter()
-        question, pictures = _question(items)
+        question, pictures = answers.question_for(items)
         bounds = frames.Bounds(
             header=HEADER_BYTES + len(items) * self._limits.output_bytes,
             blobs=pictures * self._limits.preview_bytes,
@@ -210,7 +207,7 @@ class Executor:
         if self._killed:
             return RunFailed("killed", "The run was stopped on purpose.")
         if kind == "died":
-            message = f"{message} {_told(status)}."
+            message = f"{message} {answers.ended_how(status)}."
         log.warning("executor run failed: %s: %s", kind, message)
         return RunFailed(kind, message, status.get("signal") if kind == "died" else None)
 
@@ -219,7 +216,7 @@ class Executor:
         if "failed" in answer.header:
             raise self._told_failure(answer.header)
         try:
-            outcomes = _outcomes(answer, count, self._signature)
+            outcomes = answers.outcomes_in(answer, count, self._signature)
         except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             if isinstance(error, ValueError):
                 sentence = safe_text(error, 500)
@@ -239,8 +236,8 @@ class Executor:
             self._end()  # whatever the model has hoarded goes with its child
         return RunFailed(kind, message)
 
-    def _load(self, manifest: bytes, weights_path: str, deadline: float) -> None:
-        """Let the child load. Raises LoadFailed, after which the child is gone."""
+    def load(self, manifest: bytes, weights_path: str, deadline: float) -> None:
+        """Let the child load, once, before anything else. Raises LoadFailed; the child is gone then."""
         order = {"weights": weights_path, "limits": dataclasses.asdict(self._limits)}
         bounds = frames.Bounds(header=HEADER_BYTES, blobs=0)
         with self._busy:
@@ -257,7 +254,7 @@ class Executor:
                 self._end()
                 raise LoadFailed("timeout", "Loading this version took too long.") from None
             except frames.Broken:
-                told = _told(self._end())
+                told = answers.ended_how(self._end())
                 raise LoadFailed("died", f"The process died while loading {told}.") from None
             except (KeyError, TypeError, ValueError):
                 self._end()
@@ -265,51 +262,3 @@ class Executor:
             except BaseException:
                 self._end()
                 raise
-
-
-def _signature_of(manifest: bytes) -> Mapping[str, Any]:
-    try:
-        expected = orjson.loads(manifest)["signature"]
-        signature.check(expected)
-    except signature.InvalidSignature as error:
-        raise LoadFailed("bad_manifest", safe_text(error)) from None
-    except (ValueError, KeyError, TypeError):
-        raise LoadFailed("bad_manifest", "The manifest is not JSON with a signature.") from None
-    return dict(expected)
-
-
-def _question(items: Sequence[Item]) -> tuple[bytes, int]:
-    """The frame that asks for `items`, their pictures as blobs, and how many pictures there are."""
-    plain = [{k: v for k, v in item.items() if not isinstance(v, bytes)} for item in items]
-    pictures = [
-        (index, name, value)
-        for index, item in enumerate(items)
-        for name, value in item.items()
-        if isinstance(value, bytes)
-    ]
-    header = {"items": plain, "pictures": [picture[:2] for picture in pictures]}
-    return frames.pack(header, [picture[2] for picture in pictures]), len(pictures)
-
-
-def _outcomes(answer: frames.Frame, count: int, expected: Mapping[str, Any]) -> list[ItemOutcome]:
-    """Raises ValueError with a sentence, or what reading malformed JSON raises."""
-    told = answer.header["outcomes"]
-    if len(told) != count:
-        raise ValueError(f"The model gave {len(told)} outputs for {count} items.")
-    previews: list[dict[str, bytes]] = [{} for _ in range(count)]
-    for (index, name), blob in zip(answer.header["previews"], answer.blobs, strict=True):
-        previews[index][safe_text(name, 200)] = blob
-    outcomes: list[ItemOutcome] = []
-    for one, seen in zip(told, previews, strict=True):
-        if "error" in one:
-            outcomes.append(ItemError("bad_input", safe_text(one["error"][1], 500)))
-        else:
-            signature.check_output(expected, one["output"])
-            outcomes.append(ItemOutput(one["output"], seen))
-    return outcomes
-
-
-def _told(status: Mapping[str, int]) -> str:
-    if "signal" in status:
-        return f"(signal {status['signal']})"
-    return f"(exit status {status['exit']})" if "exit" in status else "(with its server)"

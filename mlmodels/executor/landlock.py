@@ -10,6 +10,7 @@ import ctypes
 import os
 import struct
 from collections.abc import Iterable
+from pathlib import Path
 
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 VERSION_FLAG = 1
@@ -71,7 +72,7 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
     except (FileNotFoundError, NotADirectoryError):
         return
     try:
-        if not os.path.isdir(path):
+        if not Path(path).is_dir():
             rights &= ~READ_DIR
         rule = ctypes.create_string_buffer(struct.pack("=Qi", rights, handle))
         _check(_libc().syscall(ADD_RULE, ruleset, PATH_BENEATH, rule, 0), path)

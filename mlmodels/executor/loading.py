@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -42,7 +42,7 @@ def load(manifest: bytes, weights_path: str, registry: Registry, device: torch.d
     _check_names_and_shapes(module.state_dict(), weights)
     _check_finite(weights)
     module.load_state_dict(weights, strict=True)
-    return module.eval().requires_grad_(False).to(device)
+    return module.eval().requires_grad_(requires_grad=False).to(device)
 
 
 def _wanted(manifest: bytes) -> tuple[str, dict[str, Any]]:
@@ -67,7 +67,7 @@ def _build(name: str, kind: type[nn.Module], parameters: dict[str, Any]) -> nn.M
 
 
 def _read(path: str) -> dict[str, Tensor]:
-    if not os.path.isfile(path):
+    if not Path(path).is_file():
         raise Refused("missing_file", "The weights file is missing or cannot be read.")
     try:
         return load_file(path)

@@ -86,7 +86,7 @@ def _check_size(size: tuple[int, int] | None) -> None:
 def _upright(picture: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(picture)
-    except Exception:  # broken EXIF data says nothing about the picture itself
+    except Exception:  # noqa: BLE001 -- broken EXIF data says nothing about the picture itself
         return picture
 
 

@@ -40,10 +40,10 @@ class ServerProcess:
         sandbox.hide_from_other_processes()  # this worker, from the children it is about to have
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            self._process = subprocess.Popen(
+            self._process: subprocess.Popen[bytes] = subprocess.Popen(
                 [sys.executable, "-P", "-m", "mlmodels.executor",
                  "--architectures", ",".join(architectures)],
-                stdin=theirs, stdout=subprocess.DEVNULL, env=environment(limits), cwd="/",
+                stdin=theirs.fileno(), stdout=subprocess.DEVNULL, env=environment(limits), cwd="/",
                 close_fds=True, start_new_session=True,
             )  # fmt: skip
         self.sandbox_level, self.sandbox_missing = self._await_ready()

@@ -8,7 +8,6 @@ Namespaces come on top where the host allows them.
 from __future__ import annotations
 
 import ctypes
-import glob
 import os
 import resource
 import site
@@ -16,6 +15,7 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from mlmodels.executor import landlock, seccomp
 from mlmodels.executor.outcomes import Limits
@@ -32,7 +32,7 @@ SYSTEM_LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cach
 SYSTEM_FACTS = ("/dev/null", "/dev/urandom", "/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system/cpu")
 CUDA_FACTS = ("/proc/driver/nvidia", "/proc/devices", "/proc/modules", "/sys/devices", "/sys/bus/pci",
               "/sys/module", "/usr/local/nvidia", "/usr/local/cuda")  # fmt: skip
-CUDA_DEVICES = ("/dev/nvidia*", "/dev/nvidia-caps")
+CUDA_DEVICES = "nvidia*"  # nodes and one folder of nodes
 
 
 @dataclass(frozen=True)
@@ -118,12 +118,11 @@ def limit_resources(limits: Limits, *, memory: bool) -> None:
 
 
 def mapped_bytes() -> int:
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[0]) * PAGE
+    return int(Path("/proc/self/statm").read_text("ascii").split()[0]) * PAGE
 
 
 def close_files(readable: Iterable[str], *, cuda: bool) -> None:
-    devices = [path for pattern in CUDA_DEVICES for path in glob.glob(pattern)] if cuda else []
+    devices = [str(path) for path in Path("/dev").glob(CUDA_DEVICES)] if cuda else []
     facts = (*SYSTEM_FACTS, *CUDA_FACTS) if cuda else SYSTEM_FACTS
     landlock.restrict([*_python(), *SYSTEM_LIBRARIES, *facts, *readable], devices)
 
@@ -133,19 +132,18 @@ def _python() -> list[str]:
     paths = sysconfig.get_paths()
     folders = {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     folders.update(site.getsitepackages())
-    folders.update(os.path.join(prefix, "lib") for prefix in (sys.prefix, sys.base_prefix))
+    folders.update(str(Path(prefix, "lib")) for prefix in (sys.prefix, sys.base_prefix))
     return sorted(folders)
 
 
 def source_paths(modules: Sequence[str]) -> list[str]:
     """What architecture code is made of: this package's own source and the named modules."""
-    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    paths = [here]
+    paths = [str(Path(__file__).resolve().parents[1])]
     for name in modules:
         file = getattr(sys.modules[name], "__file__", None)
         if file:
-            is_package = os.path.basename(file).startswith("__init__.")
-            paths.append(os.path.dirname(file) if is_package else file)
+            source = Path(file)
+            paths.append(str(source.parent if source.name.startswith("__init__.") else source))
     return paths
 
 
@@ -165,8 +163,7 @@ def prefer_as_victim(score: int) -> None:
     """Let the kernel's out-of-memory killer take this process before the worker."""
     _prctl(PR_SET_DUMPABLE, 1)  # the file below belongs to root while a process is hidden
     try:
-        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-            file.write(str(score))
+        Path("/proc/self/oom_score_adj").write_text(str(score), "ascii")
     except OSError:
         pass  # a stricter host forbids it; the memory limit above still holds
     finally:

@@ -38,7 +38,7 @@ def main(control: socket.socket, modules: Sequence[str]) -> None:
     sandbox.prefer_as_victim(sandbox.KILLED_FIRST)
     try:
         registry = load_registry(modules)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 -- told to the worker, whose sentence it becomes
         control.send(orjson.dumps({"failed": safe_text(f"{type(error).__name__}: {error}", 500)}))
         return
     gc.collect()
@@ -50,7 +50,7 @@ def main(control: socket.socket, modules: Sequence[str]) -> None:
 
 def load_registry(modules: Sequence[str]) -> dict[str, Any]:
     """The architectures of all `modules` together, by name; later ones win."""
-    import mlmodels.executor.child  # noqa: F401, PLC0415 -- torch, PIL and safetensors, before any fork
+    import mlmodels.executor.child  # noqa: F401 -- torch, PIL and safetensors, before any fork
 
     registry: dict[str, Any] = {}
     for name in modules:
@@ -64,7 +64,7 @@ def probe(modules: Sequence[str]) -> dict[str, Any]:
     pid = os.fork()
     if pid == 0:
         try:
-            from mlmodels.executor.child import close_sandbox  # noqa: PLC0415 -- after torch
+            from mlmodels.executor.child import close_sandbox
 
             reached = close_sandbox(modules, Limits(), [])
             os.write(write, orjson.dumps({"sandbox": reached.level, "missing": reached.missing}))
@@ -137,7 +137,7 @@ class Server:
             sandbox.prefer_as_victim(sandbox.KILLED_VERY_FIRST)
             sys.dont_write_bytecode = True
             connection = socket.socket(fileno=_close_all_but(descriptor))
-            from mlmodels.executor import child  # noqa: PLC0415 -- imported before the fork
+            from mlmodels.executor import child
 
             child.serve(connection, self.registry, self.modules)
             status = 0
