@@ -1,0 +1,144 @@
+"""The tree is the diagram: a module imports only what stands above its own line here."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PACKAGES = ("serving_site", "mlmodels", "predictions")
+
+# Each line may import itself and the lines above. A name stands for the module and everything below it that has no
+# line of its own. A new module gets a line, or a place in one.
+LAYERS = [
+    "serving_site serving_site.logs",
+    "serving_site.settings",
+    "serving_site.broker serving_site.errors serving_site.storage serving_site.outages serving_site.uploads",
+    "serving_site.jobs",
+    "serving_site.accounts",
+    "serving_site.files serving_site.health",
+    "mlmodels",
+    "mlmodels.signature mlmodels.signature_outputs mlmodels.signature_rules mlmodels.signature_wording",
+    "mlmodels.ink mlmodels.architectures",
+    "mlmodels.executor",
+    "mlmodels.training",
+    "mlmodels.models",
+    "mlmodels.artifacts mlmodels.registry",
+    "mlmodels.runtime",
+    "mlmodels.releases",
+    "mlmodels.tasks",
+    "mlmodels.apps",
+    "mlmodels.admin mlmodels.management",
+    "predictions",
+    "predictions.models",
+    "predictions.pictures predictions.uploads",
+    "predictions.inference",
+    "predictions.tasks",
+    "predictions.dispatch",
+    "predictions.apps",
+    "predictions.about predictions.charts predictions.display predictions.history",
+    "predictions.forms",
+    "predictions.templatetags predictions.views predictions.urls predictions.admin predictions.management",
+    "serving_site.urls serving_site.wsgi",
+]
+RANKS = {name: rank for rank, line in enumerate(LAYERS) for name in line.split()}
+
+# What runs in or beside the executor and the trainer knows neither Django nor the site.
+PURE = ("mlmodels.signature", "mlmodels.ink", "mlmodels.architectures", "mlmodels.executor", "mlmodels.training")
+MODEL_PACKAGES = {"boto3", "numpy", "safetensors", "scipy", "sklearn", "torch"}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(REPOSITORY).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def product_modules() -> dict[str, Path]:
+    files = (path for package in PACKAGES for path in (REPOSITORY / package).rglob("*.py"))
+    return {module_name(path): path for path in sorted(files) if "migrations" not in path.parts}
+
+
+MODULES = product_modules()
+
+
+def line_of(module: str) -> str:
+    """The longest name of the table that the module stands at or below."""
+    name = module
+    while name not in RANKS:
+        name, _, rest = name.rpartition(".")
+        if not rest:
+            raise LookupError(module)
+    return name
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Every module that a file imports, inside functions too, with its line number."""
+    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}:{node.lineno} imports by a relative name"
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield node.lineno, whole if whole in MODULES else node.module
+
+
+def wrong_imports(module: str, path: Path) -> list[str]:
+    rank = RANKS[line_of(module)]
+    return [
+        f"{path.relative_to(REPOSITORY)}:{line} imports {name}, which stands below {line_of(module)}"
+        for line, name in imports(path)
+        if name.split(".")[0] in PACKAGES and RANKS[line_of(name)] > rank
+    ]
+
+
+def test_each_module_imports_only_what_stands_above_it() -> None:
+    wrong = [sentence for module, path in MODULES.items() for sentence in wrong_imports(module, path)]
+    assert wrong == [], "\n".join(wrong)
+
+
+def test_each_module_has_a_place_of_its_own_in_the_table() -> None:
+    homeless = [module for module in MODULES if line_of(module) in PACKAGES and module not in PACKAGES]
+    assert homeless == []
+
+
+def test_models_never_name_predictions() -> None:
+    naming = [
+        str(path.relative_to(REPOSITORY))
+        for module, path in MODULES.items()
+        if module.split(".")[0] == "mlmodels" and "predictions." in path.read_text()
+    ]
+    assert naming == []
+
+
+@pytest.mark.parametrize("prefix", PURE)
+def test_what_runs_models_imports_neither_django_nor_the_site(prefix: str) -> None:
+    wrong = [
+        f"{module}:{line} imports {name}"
+        for module, path in MODULES.items()
+        if line_of(module).startswith(prefix)
+        for line, name in imports(path)
+        if name.split(".")[0] in {"django", "dramatiq", "serving_site", "predictions"}
+        or (name.startswith("mlmodels.") and not name.startswith(PURE))
+    ]
+    assert wrong == []
+
+
+def test_the_web_process_loads_its_urls_without_torch(tmp_path: Path) -> None:
+    code = (
+        "import django, sys; django.setup(); from django.urls import get_resolver; get_resolver().url_patterns; "
+        f"print(*sorted({MODEL_PACKAGES!r} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=REPOSITORY,
+        env={"DJANGO_SETTINGS_MODULE": "serving_site.settings", "DATA_DIR": str(tmp_path), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout.strip(), done.stderr, done.returncode) == ("", "", 0)
