@@ -1,0 +1,44 @@
+"""/internal/files/: what workers without the web host's disk read and write, with the worker key."""
+
+import hmac
+from tempfile import SpooledTemporaryFile
+
+from django.contrib.auth.decorators import login_not_required
+from django.core.files.base import File
+from django.core.files.storage import storages
+from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
+
+from serving_site.storage import NAME, worker_key
+
+CHUNK = 1024 * 1024
+
+
+@csrf_exempt
+@login_not_required
+def internal_file(request: HttpRequest, area: str, name: str) -> HttpResponseBase:
+    """GET, HEAD, PUT or DELETE one file of `area` (artifacts or uploads); anything unknown is 404."""
+    given = request.headers.get("Authorization", "")
+    if not hmac.compare_digest(given.encode(), f"Bearer {worker_key()}".encode()):
+        return HttpResponse(status=404)
+    if area not in ("artifacts", "uploads") or not NAME.fullmatch(name):
+        return HttpResponse(status=404)
+    if request.method == "PUT":
+        return _store(request, area, name)
+    storage = storages[area]
+    if not storage.exists(name):
+        return HttpResponse(status=404)
+    if request.method == "DELETE":
+        storage.delete(name)
+        return HttpResponse(status=204)
+    return FileResponse(storage.open(name), content_type="application/octet-stream")
+
+
+def _store(request: HttpRequest, area: str, name: str) -> HttpResponse:
+    with SpooledTemporaryFile(max_size=CHUNK) as body:
+        while chunk := request.read(CHUNK):
+            body.write(chunk)
+        if body.tell() != int(request.headers.get("Content-Length") or -1):
+            return JsonResponse({"error": "the body ended early"}, status=400)
+        storages[area].save(name, File(body, name=name))  # type: ignore[arg-type]
+    return HttpResponse(status=201)

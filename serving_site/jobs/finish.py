@@ -1,0 +1,80 @@
+"""The one function that makes a row terminal, whoever asks: worker, cancel, sweeper, deletion."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from django.db import connection, transaction
+
+from serving_site.jobs import sql, wait
+from serving_site.jobs.kinds import KINDS, Kind
+from serving_site.jobs.models import Job, Status, count
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of the row `id`; `fields` holds values for the kind's RESULT_COLUMNS."""
+
+    id: uuid.UUID
+    status: Status
+    reason_code: str = ""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+def finish(kind: Kind, outcomes: Sequence[Outcome], *, token: uuid.UUID | None) -> list[uuid.UUID]:
+    """Write terminal statuses and results in one transaction with the kind's `on_finished` and the wake-up of waiters.
+
+    With a lease token only rows that still run under it change: a zombie's result is dropped and counted. Without one
+    (cancel, deletion) any row that is not terminal changes. Returns the ids that changed.
+    """
+    if not outcomes:
+        return []
+    with transaction.atomic():
+        won = _update(kind, outcomes, token)
+        if won:
+            status_of = {outcome.id: outcome.status for outcome in outcomes}
+            kind.on_finished([(key, status_of[key]) for key in won])
+            wait.announce(won)
+    if token and len(won) < len(outcomes):
+        log.warning("fenced_write_dropped", kind=kind.queue, rows=len(outcomes) - len(won))
+        count("fenced_writes", len(outcomes) - len(won))
+    return won
+
+
+def _update(kind: Kind, outcomes: Sequence[Outcome], token: uuid.UUID | None) -> list[uuid.UUID]:
+    names = ["status", "reason_code", *kind.model.RESULT_COLUMNS]
+    fields = [kind.model._meta.get_field(name) for name in names]
+    rows = []
+    for outcome in outcomes:
+        values = {"status": outcome.status.value, "reason_code": outcome.reason_code, **outcome.fields}
+        given = (
+            values[field.name] if field.name in values else field.get_default()  # type: ignore[union-attr]
+            for field in fields
+        )
+        rows.append(
+            [
+                *sql.keys([outcome.id]),
+                *(field.get_db_prep_save(value, connection) for field, value in zip(fields, given, strict=True)),  # type: ignore[union-attr]
+            ]
+        )
+    table = kind.table
+    fence = f"{table}.status = 'running' AND {table}.lease_token = %s"
+    open_rows = f"{table}.status IN ('queued', 'running')"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE {table} SET completed_at = {sql.clock()}, lease_token = NULL, lease_until = NULL, "
+            f"{sql.update_from(kind.model, names)} FROM (VALUES {sql.value_rows(rows)}) AS v "
+            f"WHERE {table}.id = CAST(v.column1 AS {sql.key_type()}) AND {fence if token else open_rows} "
+            f"RETURNING {table}.id",
+            [*(value for row in rows for value in row), *(sql.keys([token]) if token else [])],
+        )
+        return [kind.model._meta.pk.to_python(row[0]) for row in cursor.fetchall()]
+
+
+def cancel(job: Job) -> bool:
+    """Cancel a queued or running job: one UPDATE. The result of a run in progress is dropped by its fence."""
+    return bool(finish(KINDS[type(job)], [Outcome(job.id, Status.CANCELED, "canceled")], token=None))

@@ -1,0 +1,43 @@
+"""`manage.py runworker`: hear the doorbell, claim rows, drive executors, record results, sweep."""
+
+import sys
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
+
+from serving_site.jobs.kinds import KINDS
+from serving_site.jobs.worker import WorkerProcess, run_until_told
+
+
+class Command(BaseCommand):
+    help = (
+        "Run one worker process until INT or TERM; it then finishes what it holds (at most 60 s). "
+        "Run as many as you like, on any machine.\n\nExamples:\n"
+        "  manage.py runworker\n  manage.py runworker --slots 4\n  manage.py runworker --queue infer.v1"
+    )
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        return super().create_parser(prog_name, subcommand, formatter_class=_Plain, **kwargs)
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--slots", type=int, default=settings.WORKER_SLOTS, help="runs at once (%(default)s)")
+        parser.add_argument("--queue", action="append", help="only this queue; may be repeated (default: all)")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if settings.EMBEDDED:
+            raise CommandError("This install is embedded: the site works by itself. Set RABBITMQ_URL and DATABASE_URL.")
+        if options["slots"] < 1:
+            raise CommandError(f"--slots is {options['slots']}: expected 1 or more.")
+        known = {kind.queue: kind for kind in KINDS.values()}
+        wanted = options["queue"] or list(known)
+        if unknown := [queue for queue in wanted if queue not in known]:
+            raise CommandError(f"--queue {unknown[0]!r} is unknown: expected one of {', '.join(known)}.")
+        sys.exit(run_until_told(WorkerProcess(options["slots"], [known[queue] for queue in wanted])))
+
+
+class _Plain(DjangoHelpFormatter):
+    """Keeps the examples' line breaks."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n".join(indent + line for line in text.splitlines())

@@ -1,0 +1,88 @@
+"""What differs between PostgreSQL and SQLite in our own SQL, each in one named place, and how values cross.
+
+Everything else is one text for both engines (`UPDATE … FROM (VALUES …) RETURNING` works on both).
+"""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import connection, models
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+
+def is_postgres(using: Any = None) -> bool:
+    return bool((using or connection).vendor == "postgresql")
+
+
+def skip_locked() -> str:
+    """SQLite has one writer at a time (transactions are IMMEDIATE), so nothing is ever locked by another."""
+    return "FOR UPDATE SKIP LOCKED" if is_postgres() else ""
+
+
+def clock(plus_s: int = 0) -> str:
+    """The database's clock, which alone decides leases and order; SQLite's text is in Django's format."""
+    if is_postgres():
+        return f"(clock_timestamp() + interval '{plus_s} seconds')"
+    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', '{plus_s:+d} seconds')"
+
+
+def greatest() -> str:
+    return "GREATEST" if is_postgres() else "MAX"
+
+
+def relax_commit() -> str:
+    """A claim that a crash forgets is only run again, and the fence keeps the outcome single: no flush is needed."""
+    return "SET LOCAL synchronous_commit = off" if is_postgres() else ""
+
+
+def try_lock(number: int) -> str:
+    return f"SELECT pg_try_advisory_xact_lock({number})" if is_postgres() else "SELECT 1"
+
+
+def placeholders(count: int) -> str:
+    return ", ".join(["%s"] * count)
+
+
+def prepared(field: models.Field[Any, Any], values: Sequence[Any]) -> list[Any]:
+    """`values` as the driver wants them for `field`."""
+    return [field.get_db_prep_save(value, connection) for value in values]
+
+
+def keys(ids: Sequence[uuid.UUID]) -> list[Any]:
+    return prepared(models.UUIDField(), ids)
+
+
+def update_from(model: type[models.Model], names: Sequence[str]) -> str:
+    """`name = CAST(v.columnN AS type), …` for columns 2, 3, … of a VALUES list named v (column1 is the key)."""
+    fields = [model._meta.get_field(name) for name in names]
+    return ", ".join(
+        f"{field.column} = CAST(v.column{number} AS {field.db_type(connection)})"  # type: ignore[union-attr]
+        for number, field in enumerate(fields, start=2)
+    )
+
+
+def now() -> datetime.datetime:
+    """The database clock's present time."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {clock()}")
+        return read_time(cursor.fetchone()[0], connection)
+
+
+def read_time(value: Any, using: BaseDatabaseWrapper) -> datetime.datetime:
+    """A timestamp as the raw cursor gave it, aware and in UTC."""
+    if isinstance(value, str):
+        value = datetime.datetime.fromisoformat(value)
+    return value if value.tzinfo else value.replace(tzinfo=datetime.UTC)
+
+
+def key_type() -> str:
+    return str(models.UUIDField().db_type(connection))
+
+
+def value_rows(rows: Sequence[Sequence[Any]]) -> str:
+    """The placeholders of a VALUES list, one parenthesis per row."""
+    return ", ".join(f"({placeholders(len(row))})" for row in rows)

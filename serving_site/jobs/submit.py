@@ -1,0 +1,45 @@
+"""A job's place in the order, stored when it is submitted."""
+
+import contextlib
+import datetime
+from typing import Any
+
+from django.db import connection, transaction
+
+from serving_site.jobs import ring, sql
+from serving_site.jobs.kinds import KINDS
+from serving_site.jobs.models import Job
+
+
+def submit(job: Job) -> None:
+    """Save the new row with its turn and time; ring after the surrounding transaction commits.
+
+    turn = 1 + the greater of the owner's highest and the lane's lowest queued turn: an owner's rows follow each other
+    and a newcomer starts beside the head of the line, so claims are fair without counting anything.
+    """
+    kind = KINDS[type(job)]
+    with transaction.atomic():
+        job.turn, job.created_at = _turn_and_time(kind.table, job)
+        with contextlib.suppress(AttributeError):
+            job.request_id = job.request_id or _request_id()
+        job.save(force_insert=True)
+        transaction.on_commit(lambda: ring.ring(kind, str(job.id)))
+
+
+def _turn_and_time(table: str, job: Job) -> tuple[int, datetime.datetime]:
+    queued = f"FROM {table} WHERE status = 'queued' AND lane = %s"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT 1 + {sql.greatest()}(COALESCE((SELECT max(turn) {queued} AND owner_id = %s), 0), "
+            f"COALESCE((SELECT min(turn) {queued}), 0)), {sql.clock()}",
+            [job.lane, *sql.keys([job.owner_id]), job.lane],
+        )
+        turn, now = cursor.fetchone()
+    return turn, sql.read_time(now, connection)
+
+
+def _request_id() -> str:
+    from structlog.contextvars import get_contextvars
+
+    found: Any = get_contextvars().get("request_id", "")
+    return str(found)[:64]

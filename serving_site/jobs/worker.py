@@ -1,0 +1,174 @@
+"""The worker process, the same in both installs: actor threads, the keeper of leases, the sweeper, the heartbeat."""
+
+import atexit
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import dramatiq
+import dramatiq.worker
+import structlog
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
+
+from serving_site.jobs import lease, sql, sweep
+from serving_site.jobs.drain import drain, stopping
+from serving_site.jobs.kinds import KINDS, Kind
+from serving_site.jobs.models import Worker
+from serving_site.jobs.uuid7 import uuid7
+
+log = structlog.get_logger(__name__)
+KEEP_S = 1.0
+SHUTDOWN_S = 60
+BUSY_S = 20
+"""How long a worker thread waits for SQLite's one writer; a web thread waits for less (settings)."""
+
+_ticks: list[tuple[Callable[[], None], float]] = []
+_facts: list[Callable[[], dict[str, Any]]] = []
+_on_stop: list[Callable[[], None]] = []
+
+
+def on_tick(every_s: float, tick: Callable[[], None]) -> None:
+    """Call `tick` about every `every_s` seconds in each worker process, on a thread of its own."""
+    _ticks.append((tick, every_s))
+
+
+def on_heartbeat(facts: Callable[[], dict[str, Any]]) -> None:
+    """Add what `facts` returns to the worker's heartbeat row; it must be quick and touch no database."""
+    _facts.append(facts)
+
+
+def on_stop(stop: Callable[[], None]) -> None:
+    """Call `stop` when the worker process ends, after its actors."""
+    _on_stop.append(stop)
+
+
+class WorkerProcess:
+    """Everything one process runs to do background work of `kinds` (default: all) in `slots` threads."""
+
+    def __init__(self, slots: int, kinds: list[Kind] | None = None) -> None:
+        self.id = uuid7()
+        self.slots = slots
+        self.kinds = kinds or list(KINDS.values())
+        self.stopped = threading.Event()
+        broker = dramatiq.get_broker()
+        self.dramatiq = dramatiq.Worker(
+            broker, queues={kind.queue for kind in self.kinds}, worker_threads=slots, worker_timeout=200
+        )
+        self.dramatiq.queue_prefetch = slots
+
+    def start(self) -> None:
+        """Start the threads and return. Claims are made before the first ring is waited for."""
+        stopping.clear()
+        self._beat()
+        self._every(KEEP_S, self._beat)
+        self._every(KEEP_S, lease.keep)
+        self._every(sweep.SWEEP_S, self._sweep)
+        for tick, every_s in _ticks:
+            self._every(every_s, tick)
+        for number in range(self.slots):
+            threading.Thread(target=self._first_drain, name=f"first-drain-{number}", daemon=True).start()
+        self.dramatiq.start()
+        log.info("worker_started", worker=str(self.id), slots=self.slots, queues=[kind.queue for kind in self.kinds])
+
+    def stop(self, timeout_s: float = SHUTDOWN_S) -> None:
+        """Claim nothing more, finish what runs within `timeout_s`, end every child; safe to call twice."""
+        if self.stopped.is_set():
+            return
+        stopping.set()
+        until = time.monotonic() + timeout_s
+        while lease.held() and time.monotonic() < until:
+            time.sleep(0.05)
+        self.dramatiq.stop(timeout=int(max(until - time.monotonic(), 1) * 1000))
+        self.stopped.set()
+        for stop in _on_stop:
+            stop()
+        try:
+            Worker.objects.filter(pk=self.id).delete()
+        except DatabaseError:
+            log.warning("worker_left_its_heartbeat_row", worker=str(self.id))
+        log.info("worker_stopped", worker=str(self.id))
+
+    def is_whole(self) -> bool:
+        """Whether every actor thread still lives; one that ended would leave a worker that looks alive and does nothing."""
+        return all(thread.is_alive() for thread in self.dramatiq.workers)
+
+    def _first_drain(self) -> None:
+        be_patient()
+        for kind in self.kinds:
+            drain(kind)
+        connection.close()
+
+    def _beat(self) -> None:
+        facts: dict[str, Any] = {}
+        for more in _facts:
+            facts |= more()
+        now = sql.now()
+        fresh = {"seen_at": now, "info": facts}
+        if not Worker.objects.filter(pk=self.id).update(**fresh):
+            queues = [kind.queue for kind in self.kinds]
+            named = {"host": socket.gethostname(), "pid": os.getpid(), "slots": self.slots, "queues": queues}
+            Worker.objects.create(pk=self.id, started_at=now, **named, **fresh)
+
+    def _sweep(self) -> None:
+        sweep.sweep()
+        sweep.forget_dead_workers()
+
+    def _every(self, seconds: float, work: Callable[[], None]) -> None:
+        threading.Thread(target=self._loop, args=(seconds, work), name=work.__name__, daemon=True).start()
+
+    def _loop(self, seconds: float, work: Callable[[], None]) -> None:
+        be_patient()
+        while not self.stopped.wait(seconds):
+            try:
+                work()
+            except (OperationalError, InterfaceError) as error:
+                log.warning("database_away", during=work.__name__, error=str(error).strip()[:200])
+                sweep.be_calm()
+                connection.close()
+            except Exception:
+                log.exception("tick_failed", during=work.__name__)
+                connection.close()
+        connection.close()
+
+
+def be_patient() -> None:
+    """Let this thread's SQLite connection wait longer for the writer than a web request would."""
+    if not sql.is_postgres():
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(f"PRAGMA busy_timeout = {BUSY_S * 1000}")
+        except DatabaseError as error:
+            log.warning("database_away", error=str(error))
+
+
+def run_until_told(process: WorkerProcess) -> int:
+    """Run in the foreground until INT or TERM; returns the exit status (1 when an actor thread was lost)."""
+    told = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: told.set())
+    process.start()
+    while not told.wait(1.0):
+        if not process.is_whole():
+            log.error("actor_thread_lost")
+            process.stop()
+            return 1
+    process.stop()
+    return 0
+
+
+_embedded: WorkerProcess | None = None
+
+
+def start_embedded() -> WorkerProcess:
+    """Start the in-process worker of the embedded install, once per process, and stop it when the process ends."""
+    global _embedded  # noqa: PLW0603 - one per process
+    if _embedded is None:
+        _embedded = WorkerProcess(settings.WORKER_SLOTS)
+        _embedded.start()
+        atexit.register(_embedded.stop, timeout_s=10)
+    return _embedded

@@ -1,0 +1,129 @@
+"""The two storages of files, `artifacts` and `uploads`: a folder on one machine, or the web host over HTTP.
+
+No path is ever stored in a row: a file's name is the hash of an artifact's bytes or the key of an upload.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import os
+import re
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from django.conf import settings
+from django.core.files.base import ContentFile, File
+from django.core.files.storage import FileSystemStorage, Storage
+from django.utils.deconstruct import deconstructible
+
+NAME = re.compile(r"[0-9a-f][0-9a-f-]{15,79}")
+"""What a file may be called: a sha256 in hex, or a UUID."""
+
+
+def worker_key() -> str:
+    """The key with which workers reach the web host's files: both sides derive it from SECRET_KEY."""
+    return hmac.new(settings.SECRET_KEY.encode(), b"serving-site worker files", hashlib.sha256).hexdigest()
+
+
+def checked(name: str) -> str:
+    """`name`, or ValueError where it could be anything but one of our own file names."""
+    if not NAME.fullmatch(name):
+        raise ValueError(f"not a stored file's name: {name[:80]!r}")
+    return name
+
+
+@deconstructible
+class LocalStorage(FileSystemStorage):
+    """A folder whose files appear whole or not at all: written aside, synced, renamed."""
+
+    def __init__(self, base: str) -> None:
+        super().__init__(location=base)
+
+    def path(self, name: str) -> str:
+        return str(Path(self.location) / name[:2] / checked(name))
+
+    def get_available_name(self, name: str, max_length: int | None = None) -> str:
+        return name
+
+    def _save(self, name: str, content: Any) -> str:
+        target = Path(self.path(name))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _draft(target.parent) as draft:
+            for chunk in content.chunks():
+                draft.write(chunk)
+            draft.flush()
+            os.fsync(draft.fileno())
+            os.replace(draft.name, target)
+        _sync_folder(target.parent)
+        return name
+
+
+@contextlib.contextmanager
+def _draft(folder: Path) -> Iterator[IO[bytes]]:
+    """A temporary file in `folder`; what is still there at the end is removed."""
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".draft-", delete=False) as file:
+        try:
+            yield file
+        finally:
+            Path(file.name).unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@deconstructible
+class SiteStorage(Storage):
+    """The web host's files, read and written by name at /internal/files/ with the worker key."""
+
+    TIMEOUT_S = 30
+
+    def __init__(self, base: str) -> None:
+        host, _, self.area = base.rpartition("/")
+        self.url_base = f"http://{host}/internal/files/{self.area}"
+
+    def _request(self, method: str, name: str, body: Any = None, **headers: str) -> Any:
+        request = urllib.request.Request(  # noqa: S310 - the scheme is ours
+            f"{self.url_base}/{checked(name)}", method=method, data=body, headers=headers
+        )
+        request.add_header("Authorization", f"Bearer {worker_key()}")
+        try:
+            return urllib.request.urlopen(request, timeout=self.TIMEOUT_S)  # noqa: S310
+        except urllib.error.HTTPError as error:
+            if error.code == 404:
+                raise FileNotFoundError(name) from None
+            raise OSError(f"the web host answered {error.code} for file {name}") from None
+
+    def _open(self, name: str, mode: str = "rb") -> File[bytes]:
+        with self._request("GET", name) as answer:
+            return ContentFile(answer.read(), name=name)
+
+    def _save(self, name: str, content: Any) -> str:
+        content.seek(0)
+        sized = {"Content-Length": str(content.size), "Content-Type": "application/octet-stream"}
+        self._request("PUT", name, content, **sized).close()
+        return name
+
+    def get_available_name(self, name: str, max_length: int | None = None) -> str:
+        return name
+
+    def delete(self, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._request("DELETE", name).close()
+
+    def exists(self, name: str) -> bool:
+        try:
+            self._request("HEAD", name).close()
+        except FileNotFoundError:
+            return False
+        return True
