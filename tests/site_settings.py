@@ -1,0 +1,6 @@
+"""What processes of the site run with in tests: the site's own settings, and the zoo beside the architectures."""
+
+from serving_site.settings import *  # noqa: F403
+
+MODEL_ARCHITECTURES = ["mlmodels.architectures", "tests.zoo"]
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
