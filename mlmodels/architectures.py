@@ -106,8 +106,7 @@ class TableMLP(Architecture):
         self.register_buffer("target_std", torch.ones(1))
         sizes = [n_features, *(hidden or [32]), n_outputs]
         self.layers = nn.ModuleList(
-            MemberLinear(members, size, following)
-            for size, following in zip(sizes, sizes[1:], strict=False)
+            MemberLinear(members, size, following) for size, following in zip(sizes, sizes[1:], strict=False)
         )
         self.linear = MemberLinear(members, n_features, n_outputs)
         names = [column["name"] for column in columns]
@@ -217,9 +216,7 @@ class ImageCNN(Architecture):
         self.stages = nn.Sequential(
             *(
                 ResidualBlock(before, width, stride=1 if number == 0 else 2)
-                for number, (before, width) in enumerate(
-                    zip([stages[0], *stages], stages, strict=False)
-                )
+                for number, (before, width) in enumerate(zip([stages[0], *stages], stages, strict=False))
             )
         )
         self.norm = nn.BatchNorm2d(stages[-1])
@@ -278,9 +275,7 @@ def prepare_photo(picture: Image.Image, size: int, channels: int) -> np.ndarray[
     wanted = picture.convert("RGB" if channels == 3 else "L")
     side = min(wanted.size)
     left, top = (wanted.width - side) // 2, (wanted.height - side) // 2
-    square = wanted.resize(
-        (size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side)
-    )
+    square = wanted.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
     array = np.asarray(square, np.float32).reshape(size, size, channels) / 255
     return np.ascontiguousarray(array.transpose(2, 0, 1))
 

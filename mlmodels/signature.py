@@ -87,9 +87,7 @@ def fields(signature: Signature) -> list[Field]:
     """The input's fields in the order in which people and tensors see them."""
     schema = signature["input"]
     required = set(schema["required"])
-    return [
-        _field(name, schema["properties"][name], name in required) for name in schema["x-order"]
-    ]
+    return [_field(name, schema["properties"][name], name in required) for name in schema["x-order"]]
 
 
 def _field(name: str, spec: Mapping[str, Any], required: bool) -> Field:
@@ -115,10 +113,7 @@ def _field(name: str, spec: Mapping[str, Any], required: bool) -> Field:
 
 def examples(signature: Signature) -> list[Example]:
     """The whole examples that the signature carries (none is fine)."""
-    return [
-        Example(entry["title"], dict(entry["input"]))
-        for entry in signature["input"].get("examples", [])
-    ]
+    return [Example(entry["title"], dict(entry["input"])) for entry in signature["input"].get("examples", [])]
 
 
 def validate(signature: Signature, value: object) -> dict[str, Any]:
@@ -143,9 +138,7 @@ def parse_form(signature: Signature, strings: Mapping[str, str]) -> dict[str, An
     unticked box. Raises InvalidInput naming every bad field.
     """
     schema = signature["input"]
-    typed_in = [
-        name for name in schema["x-order"] if kind_of(schema["properties"][name]) != "image"
-    ]
+    typed_in = [name for name in schema["x-order"] if kind_of(schema["properties"][name]) != "image"]
     return _read(schema, strings, typed_in, _form_value)
 
 
@@ -286,8 +279,7 @@ def check(signature: object) -> None:
                 _json_value(spec, value)
             except _Misfit as misfit:
                 raise InvalidSignature(
-                    f"Field {name}: {misfit} is among its examples or its default, "
-                    f"but it expects {expected(spec)}."
+                    f"Field {name}: {misfit} is among its examples or its default, but it expects {expected(spec)}."
                 ) from None
     entries = schema.get("examples", [])
     if not isinstance(entries, list):
@@ -303,6 +295,4 @@ def _check_example(schema: Mapping[str, Any], entry: object) -> None:
     try:
         validate({"input": schema}, entry.get("input"))
     except InvalidInput as bad:
-        raise InvalidSignature(
-            f"The example “{title}” is not valid: {bad.errors[0].message}"
-        ) from None
+        raise InvalidSignature(f"The example “{title}” is not valid: {bad.errors[0].message}") from None

@@ -88,9 +88,7 @@ def agrees(a: Mapping[str, Any], b: Mapping[str, Any], rel: float = 1e-5) -> boo
     if "value" in a and not _close(a["value"], b["value"], rel, VALUE_NOISE):
         return False
     mine, theirs = a.get("probabilities", {}), b.get("probabilities", {})
-    return set(mine) == set(theirs) and all(
-        _close(mine[name], theirs[name], rel, PROBABILITY_NOISE) for name in mine
-    )
+    return set(mine) == set(theirs) and all(_close(mine[name], theirs[name], rel, PROBABILITY_NOISE) for name in mine)
 
 
 def _close(x: object, y: object, rel: float, noise: float) -> bool:

@@ -1,0 +1,60 @@
+"""Which rows are held out: decided by the row alone, before any training.
+
+The hash of a row's input decides, so that a row is on the same side in every later
+snapshot of the data, and duplicates are never on both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+HELD_OUT_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Split:
+    """Indices of the rows to train on and of those held out, and the hash of each row."""
+
+    train: list[int]
+    held_out: list[int]
+    hashes: list[str]
+
+    def digest(self, indices: Sequence[int]) -> str:
+        """One sha256 for a set of rows, whatever their order."""
+        return hashlib.sha256("".join(sorted(self.hashes[i] for i in indices)).encode()).hexdigest()
+
+
+def row_hash(row: Mapping[str, Any]) -> str:
+    """The sha256 of a row's input: names and values, without the target."""
+    return hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()
+
+
+def labelled_digest(hashes: Sequence[str], targets: Sequence[object]) -> str:
+    """One sha256 for rows and their targets, whatever their order."""
+    rows = sorted(f"{digest} {target}" for digest, target in zip(hashes, targets, strict=True))
+    return hashlib.sha256("\n".join(rows).encode()).hexdigest()
+
+
+def by_hash(rows: Sequence[Mapping[str, Any]], share: float = HELD_OUT_SHARE) -> Split:
+    """Hold out about `share` of the rows."""
+    hashes = [row_hash(row) for row in rows]
+    held = [fraction(digest) < share for digest in hashes]
+    return Split(
+        train=[index for index, out in enumerate(held) if not out],
+        held_out=[index for index, out in enumerate(held) if out],
+        hashes=hashes,
+    )
+
+
+def fold(digest: str, folds: int) -> int:
+    """The fold of a row, independent of whether it is held out."""
+    return int(digest[16:32], 16) % folds
+
+
+def fraction(digest: str) -> float:
+    """A number from 0 to 1 that a hash stands for."""
+    return int(digest[:16], 16) / 2**64

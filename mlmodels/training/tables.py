@@ -1,0 +1,219 @@
+"""Rows of a table → a fitted TableMLP, with honest figures beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mlmodels.architectures import TableMLP
+from mlmodels.training import Progress, Report, ignore, metrics, split
+
+FOLDS = 5
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Inputs that fit the signature, their targets, and what the columns are.
+
+    `target` holds class indices where there are classes, else numbers.
+    """
+
+    columns: list[dict[str, Any]]
+    rows: Rows
+    target: np.ndarray[Any, Any]
+    classes: list[str]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How one fit goes. The best epoch of each member is kept, judged on its own rows."""
+
+    epochs: int = 120
+    patience: int = 15
+    batch: int = 128
+    lr: float = 4e-3
+    weight_decay: float = 0.02
+    hidden: tuple[int, ...] = (32,)
+    members: int = 5
+    dropout: float = 0.1
+
+    def params(self, table: Table) -> dict[str, Any]:
+        """The parameters of the architecture."""
+        return {
+            "columns": table.columns,
+            "classes": table.classes or None,
+            "hidden": list(self.hidden),
+            "members": self.members,
+            "dropout": self.dropout,
+        }
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A module fitted on the training rows, and its figures on the rows held out."""
+
+    module: TableMLP
+    params: dict[str, Any]
+    metrics: dict[str, float]
+    parameters: dict[str, Any]
+    split: split.Split
+
+
+def fit(table: Table, settings: Settings, *, seed: int, progress: Report = ignore) -> Fitted:
+    """Hold rows out by their hash, fit on the others, judge on those held out.
+
+    The mean over five folds stands beside the held-out figure: on a few hundred rows one
+    split says little. Every fold is fitted afresh, with the same settings.
+    """
+    parts = split.by_hash(table.rows)
+    with one_thread():
+        module = _fit(table, parts.train, parts.hashes, settings, seed, progress)
+        figures = judge(module, table, parts.held_out)
+        name = "accuracy" if table.classes else "r2"
+        figures[f"cv_{name}_mean"] = cross_validate(table, parts, settings, seed, name)
+        figures["cv_folds"] = FOLDS
+    parameters = {"seed": seed, **asdict(settings)}
+    return Fitted(module, settings.params(table), figures, parameters, parts)
+
+
+def cross_validate(table: Table, parts: split.Split, settings: Settings, seed: int, name: str) -> float:
+    """The mean figure over five folds of all rows, duplicates in one fold."""
+    folds = [split.fold(digest, FOLDS) for digest in parts.hashes]
+    scores = []
+    for number in range(FOLDS):
+        inside = [index for index, fold in enumerate(folds) if fold != number]
+        outside = [index for index, fold in enumerate(folds) if fold == number]
+        module = _fit(table, inside, parts.hashes, settings, seed + 1 + number, ignore)
+        scores.append(judge(module, table, outside)[name])
+    return round(float(np.mean(scores)), 4)
+
+
+def judge(module: TableMLP, table: Table, indices: Sequence[int]) -> dict[str, float]:
+    """Figures of a module on some rows."""
+    with torch.inference_mode():
+        y = module(module.encode([table.rows[index] for index in indices])).numpy()
+    target = table.target[list(indices)]
+    if table.classes:
+        return metrics.of_classes(np.exp(y), target)
+    return metrics.of_numbers(y.astype(np.float64), target)
+
+
+def _fit(
+    table: Table,
+    indices: Sequence[int],
+    hashes: Sequence[str],
+    settings: Settings,
+    seed: int,
+    progress: Report,
+) -> TableMLP:
+    """One module on some rows. Each member leaves out its own share, to stop early by."""
+    torch.manual_seed(seed)
+    module = TableMLP(**settings.params(table))
+    x = module.encode([table.rows[index] for index in indices])  # (n, n_features)
+    y = torch.from_numpy(table.target[list(indices)])
+    _standardise(module, x, y)
+    member = torch.arange(settings.members)[:, None]
+    own = torch.tensor([int(hashes[index][32:48], 16) % settings.members for index in indices])
+    judged = (own[None] == member).float()  # (members, n): 1 where a member is judged
+    if settings.members == 1:
+        judged = (own[None] == 0).float()
+    optimizer = torch.optim.AdamW(module.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
+    best = torch.full((settings.members,), torch.inf)
+    best_weights = {name: value.detach().clone() for name, value in module.named_parameters()}
+    since = 0
+    for epoch in range(settings.epochs):
+        loss = _epoch(module, optimizer, x, y, 1 - judged, settings.batch)
+        now, score = _judge_members(module, x, y, judged)
+        better = now < best
+        best = torch.where(better, now, best)
+        with torch.no_grad():
+            for name, value in module.named_parameters():
+                best_weights[name][better] = value[better]
+        progress(Progress(epoch + 1, settings.epochs, loss, score))
+        since = 0 if better.any() else since + 1
+        if since >= settings.patience:
+            break
+    module.load_state_dict(best_weights, strict=False)  # the buffers are as they were
+    return module.eval()
+
+
+def _standardise(module: TableMLP, x: Tensor, y: Tensor) -> None:
+    """Put the mean and deviation of features and target into the module's buffers."""
+    known = ~x.isnan()
+    count = known.sum(0).clamp(min=1)
+    mean = x.nan_to_num(0).sum(0) / count
+    std = (torch.where(known, x - mean, 0.0).square().sum(0) / count).sqrt()
+    module.mean.copy_(mean)
+    module.std.copy_(torch.where(std > 1e-12 * (1 + mean.abs()), std, 1.0))
+    if not module.classes:
+        module.target_mean.copy_(y.mean())
+        module.target_std.copy_(y.std().clamp(min=1e-12))
+
+
+def _epoch(
+    module: TableMLP,
+    optimizer: torch.optim.Optimizer,
+    x: Tensor,
+    y: Tensor,
+    weights: Tensor,
+    batch: int,
+) -> float:
+    """One pass over the rows in random order; the mean loss."""
+    module.train()
+    total = 0.0
+    for chosen in _batches(len(x), batch):
+        losses = _losses(module, x[chosen], y[chosen]) * weights[:, chosen]
+        loss = losses.sum() / weights[:, chosen].sum().clamp(min=1)
+        optimizer.zero_grad()
+        # Members share nothing: summed over them, each steps as if it were alone.
+        (loss * len(weights)).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        total += float(loss.detach()) * len(chosen)
+    return total / len(x)
+
+
+def _batches(n: int, batch: int) -> Iterable[Tensor]:
+    return torch.randperm(n).split(batch)
+
+
+def _losses(module: TableMLP, x: Tensor, y: Tensor) -> Tensor:
+    """(members, n): cross entropy, or the squared error of the standardised target."""
+    outputs = module.member_outputs(x)  # (members, n, n_outputs)
+    if module.classes:
+        each = y.expand(len(outputs), -1)
+        return functional.cross_entropy(outputs.flatten(0, 1), each.flatten(), reduction="none").view(each.shape)
+    scaled = ((y - module.target_mean) / module.target_std).float()
+    return (outputs[:, :, 0] - scaled).square()
+
+
+@torch.no_grad()
+def _judge_members(module: TableMLP, x: Tensor, y: Tensor, judged: Tensor) -> tuple[Tensor, float]:
+    """(members,) loss of each on the rows it left out; and accuracy or R² over them all."""
+    module.eval()
+    losses = _losses(module, x, y) * judged
+    outputs = module.member_outputs(x)
+    if module.classes:
+        right = (outputs.argmax(dim=2) == y).float() * judged
+        score = float(right.sum() / judged.sum())
+    else:
+        score = 1 - float(losses.sum() / judged.sum())
+    return losses.sum(dim=1) / judged.sum(dim=1).clamp(min=1), score
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Tiny matrices gain nothing from threads, and a fixed count fixes the last bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
