@@ -1,0 +1,74 @@
+"""`manage.py setup_demo`: train, check and release the three demo models, each only once."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import CommandError, CommandParser
+
+from mlmodels import artifacts, registry, releases
+from mlmodels.management.base import Command as Base
+from mlmodels.management.base import await_check
+from mlmodels.models import MLModel, State
+from mlmodels.training import DEMOS
+from serving_site.jobs import worker
+
+
+class Command(Base):
+    help = (
+        "Train, check and release the demo models on the data that scikit-learn carries; skips what is there.\n\n"
+        "Examples:\n  manage.py setup_demo\n  manage.py setup_demo digits"
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("slugs", nargs="*", metavar="SLUG", help=f"which of {', '.join(DEMOS)} (default: all)")
+        parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
+
+    def handle(self, *args: Any, slugs: list[str], **options: Any) -> None:
+        if unknown := [slug for slug in slugs if slug not in DEMOS]:
+            raise CommandError(f"There is no demo model {unknown[0]!r}: expected one of {', '.join(DEMOS)}.")
+        live = set(MLModel.objects.exclude(live_release=None).values_list("slug", flat=True))
+        missing = [slug for slug in slugs or DEMOS if slug not in live]
+        own = self._own_worker() if missing and settings.EMBEDDED else None
+        try:
+            for number, slug in enumerate(missing, start=1):
+                self._set_up(slug, f"[{number}/{len(missing)}]")
+        finally:
+            if own:
+                own.stop(timeout_s=10)
+        if options["json"]:
+            self.stdout.write(json.dumps({"trained": missing}))
+        elif not missing:
+            self.say("The demo models are there already.")
+
+    def _own_worker(self) -> worker.WorkerProcess:
+        """Where the site itself is the worker and may not run yet, this command checks what it trains."""
+        own = worker.WorkerProcess(slots=1)
+        own.start()
+        return own
+
+    def _set_up(self, slug: str, place: str) -> None:
+        started = time.monotonic()
+        self.say(f"{place} Training {slug} …")
+        with tempfile.TemporaryDirectory() as folder:
+            self._train(slug, Path(folder))
+            version = await_check(registry.register(artifacts.take_folder(Path(folder)), by=None))
+        if version.state != State.HEALTHY:
+            raise CommandError(f"{version} is {version.state}: {version.state_reason}")
+        releases.promote(version.model, version, by=None, reason="The demo model of a first start.", warm_s=0)
+        shown = ", ".join(f"{k} {v:.3f}" for k, v in version.metrics.items() if isinstance(v, float))
+        self.say(f"{place} {version} is live after {time.monotonic() - started:.0f} s ({shown}).")
+
+    def _train(self, slug: str, folder: Path) -> None:
+        """In a process of its own, so that this one needs no torch and gives its memory back."""
+        call = [sys.executable, "-m", "mlmodels.training", slug, "--out", str(folder)]
+        environment = {**os.environ, "PYTHONPATH": str(settings.BASE_DIR)}
+        done = subprocess.run(call, env=environment, stdout=subprocess.DEVNULL, check=False)  # noqa: S603 - our own module
+        if done.returncode:
+            raise CommandError(f"Training {slug} failed (status {done.returncode}); its messages are above.")
