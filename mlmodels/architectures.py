@@ -7,6 +7,7 @@ To add one: write a subclass of `Architecture`, and one line in REGISTRY.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from operator import itemgetter
 from typing import Any, ClassVar
 
@@ -105,9 +106,7 @@ class TableMLP(Architecture):
         self.register_buffer("target_mean", torch.zeros(1))
         self.register_buffer("target_std", torch.ones(1))
         sizes = [n_features, *(hidden or [32]), n_outputs]
-        self.layers = nn.ModuleList(
-            MemberLinear(members, size, following) for size, following in zip(sizes, sizes[1:], strict=False)
-        )
+        self.layers = nn.ModuleList(MemberLinear(members, size, following) for size, following in pairwise(sizes))
         self.linear = MemberLinear(members, n_features, n_outputs)
         names = [column["name"] for column in columns]
         plain = all(_width(column) == 1 for column in columns)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np  # noqa: TID253 - runs only where models run
 from PIL import Image, ImageFilter
 
-Array = np.ndarray[Any, np.dtype[np.float32]]
+Array = np.ndarray[Any, np.dtype[Any]]  # of 32-bit floats unless said otherwise
 
 LOOK = 64  # pixels: the longer side at which background and ink are told apart
 WORK = 64  # pixels: the longer side of the ink when its thickness is measured and evened
@@ -111,16 +111,17 @@ def _uneven_paper(look: Array, paper: Array, sign: float) -> Array:
     return surface.reshape(look.shape).astype(np.float32)
 
 
-def _without_specks(mask: np.ndarray[Any, np.dtype[np.bool_]]) -> np.ndarray[Any, Any]:
+def _without_specks(mask: Array) -> Array:
     """The mask without separate blots that are small beside the largest one."""
     near = _widened(mask.astype(np.float32), 1) > 0  # a broken hairline is one stroke
     labels = _blots(near)
     sizes = np.bincount(labels.ravel(), weights=mask.ravel())
     sizes[0] = 0
-    return mask & (sizes >= SPECK * sizes.max())[labels]
+    large: Array = (sizes >= SPECK * sizes.max())[labels]
+    return mask & large
 
 
-def _blots(mask: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.int64]]:
+def _blots(mask: Array) -> Array:
     """Each connected region of a mask gets its own number above 0.
 
     Row by row: a run of pixels joins every run that it touches in the row above.
@@ -161,7 +162,11 @@ def _cut(grey: Image.Image, sheet: Sheet) -> Array:
         max(0.0, left - around), max(0.0, top - around),
         min(float(width), right + around), min(float(height), bottom + around),
     )  # fmt: skip
-    shape = tuple(max(1, round((region[end] - region[end - 2]) * WORK / longer)) for end in (2, 3))
+    zoom = WORK / longer
+    shape = (
+        max(1, round((region[2] - region[0]) * zoom)),
+        max(1, round((region[3] - region[1]) * zoom)),
+    )
     across, down = grey.width / width, grey.height / height
     fine = (region[0] * across, region[1] * down, region[2] * across, region[3] * down)
     smooth = Image.Resampling.BICUBIC
@@ -228,6 +233,6 @@ def _array(grey: Image.Image) -> Array:
     return np.asarray(grey, np.float32) / 255
 
 
-def _resized(array: Array, shape: tuple[int, ...], region: tuple[float, ...]) -> Array:
+def _resized(array: Array, shape: tuple[int, int], region: tuple[float, float, float, float]) -> Array:
     picture = Image.fromarray(array)
     return np.asarray(picture.resize(shape, Image.Resampling.BILINEAR, box=region), np.float32)

@@ -14,18 +14,21 @@ from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from typing import Any
 
-from mlmodels.signature_outputs import agrees as agrees
-from mlmodels.signature_outputs import check_output as check_output
-from mlmodels.signature_outputs import same as same
+from mlmodels.signature_outputs import agrees, check_output, same
 from mlmodels.signature_rules import (
     FLOAT32_LIMIT,
     INTEGER_LIMIT,
+    InvalidSignature,
     check_structure,
     is_finite_number,
     kind_of,
 )
-from mlmodels.signature_rules import InvalidSignature as InvalidSignature
 from mlmodels.signature_wording import expected, printable, shown
+
+__all__ = (
+    "Example", "Field", "FieldError", "InvalidInput", "InvalidSignature", "agrees", "check",
+    "check_output", "examples", "fields", "parse_form", "same", "validate",
+)  # fmt: skip
 
 Signature = Mapping[str, Any]
 
@@ -87,10 +90,10 @@ def fields(signature: Signature) -> list[Field]:
     """The input's fields in the order in which people and tensors see them."""
     schema = signature["input"]
     required = set(schema["required"])
-    return [_field(name, schema["properties"][name], name in required) for name in schema["x-order"]]
+    return [_field(name, schema["properties"][name], required=name in required) for name in schema["x-order"]]
 
 
-def _field(name: str, spec: Mapping[str, Any], required: bool) -> Field:
+def _field(name: str, spec: Mapping[str, Any], *, required: bool) -> Field:
     labels = spec.get("x-labels", {})
     typical = spec.get("x-typical")
     own_examples = spec.get("examples") or [None]

@@ -204,6 +204,6 @@ def _text(value: object, what: str, *, empty: bool = False) -> str:
     return value
 
 
-def _require(condition: bool, sentence: str) -> None:
+def _require(condition: object, sentence: str) -> None:
     if not condition:
         raise InvalidSignature(sentence)

@@ -40,10 +40,8 @@ def shown(value: object) -> str:
     """What was found, short and printable: texts in quotes, containers by their kind."""
     if isinstance(value, str):
         return f"“{printable(value)}”" if value.strip() else "an empty text"
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, int) and value.bit_length() > 200:
         return "a number that is too large"
     if isinstance(value, int | float):

@@ -27,8 +27,11 @@ DEMOS = tuple(RECIPES)
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One finished epoch: its training loss, and accuracy or R² on rows not trained on
-    (for pictures: on the distorted pictures of the epoch, seen once each)."""
+    """One finished epoch: its training loss, and a figure that should rise.
+
+    For tables the accuracy or R² on rows not trained on; for pictures the accuracy on
+    the distorted pictures of the epoch, each seen once.
+    """
 
     epoch: int
     epochs: int

@@ -69,7 +69,7 @@ def train(*, seed: int, epochs: int | None, progress: Report) -> Trained:
     ]
     target = data.target.astype(np.float64)
     table = tables.Table(columns, rows, target, [])
-    settings = tables.Settings(hidden=(16,), weight_decay=0.1)
+    settings = tables.Settings(epochs=60, hidden=(16,), weight_decay=0.1)
     fitted = tables.fit(table, replace(settings, epochs=epochs or settings.epochs), seed=seed, progress=progress)
     examples = _examples(fitted, table)
     middle = {name: spec["examples"][0] for name, spec in properties.items()}

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,6 +21,7 @@ from torch.nn import functional
 from mlmodels import ink
 from mlmodels.architectures import ImageCNN
 from mlmodels.training import Progress, Report, metrics
+from mlmodels.training.steps import batches, one_thread
 
 PREPARED = 32  # pixels: the resolution at which pictures are kept and distorted
 FAINT = 0.35
@@ -32,7 +31,7 @@ FAINT = 0.35
 class Settings:
     """How one fit goes, and how far pictures are distorted (radians, shares of the side)."""
 
-    epochs: int = 20
+    epochs: int = 18
     batch: int = 64
     lr: float = 8e-3
     weight_decay: float = 0.02
@@ -58,7 +57,7 @@ def fit(
     progress: Report,
 ) -> tuple[ImageCNN, dict[str, Any], dict[str, Any]]:
     """A module trained on all the pictures given, its params, and the parameters used."""
-    params = {
+    params: dict[str, Any] = {
         "classes": classes,
         "size": settings.size,
         "widths": list(settings.widths),
@@ -66,7 +65,7 @@ def fit(
     }
     kept = torch.from_numpy(np.stack([ink.prepare(picture, PREPARED) for picture in pictures]))
     target = torch.from_numpy(labels)
-    with two_threads():
+    with one_thread():
         torch.manual_seed(seed)
         module = ImageCNN(**params)
         _normalise(module, kept[:, None])
@@ -88,7 +87,7 @@ def _train(module: ImageCNN, x: Tensor, y: Tensor, settings: Settings, progress:
     for epoch in range(settings.epochs):
         distorted = distort(x, settings)
         total, right = 0.0, 0
-        for chosen in torch.randperm(len(x)).split(settings.batch):
+        for chosen in batches(len(x), settings.batch):
             logits = module(distorted[chosen])
             loss = functional.cross_entropy(logits, y[chosen], label_smoothing=settings.smoothing)
             optimizer.zero_grad()
@@ -185,14 +184,3 @@ def to_data_uri(picture: Image.Image) -> str:
 def from_data_uri(uri: str) -> Image.Image:
     """The picture in a data URI of our own making."""
     return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).convert("L")
-
-
-@contextmanager
-def two_threads() -> Iterator[None]:
-    """A fixed number of threads, since it decides the last bits of a sum."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch.nn import functional
 
 from mlmodels.architectures import TableMLP
 from mlmodels.training import Progress, Report, ignore, metrics, split
+from mlmodels.training.steps import batches, one_thread
 
 FOLDS = 5
 Rows = list[dict[str, Any]]
@@ -169,7 +169,7 @@ def _epoch(
     """One pass over the rows in random order; the mean loss."""
     module.train()
     total = 0.0
-    for chosen in _batches(len(x), batch):
+    for chosen in batches(len(x), batch):
         losses = _losses(module, x[chosen], y[chosen]) * weights[:, chosen]
         loss = losses.sum() / weights[:, chosen].sum().clamp(min=1)
         optimizer.zero_grad()
@@ -178,10 +178,6 @@ def _epoch(
         optimizer.step()
         total += float(loss.detach()) * len(chosen)
     return total / len(x)
-
-
-def _batches(n: int, batch: int) -> Iterable[Tensor]:
-    return torch.randperm(n).split(batch)
 
 
 def _losses(module: TableMLP, x: Tensor, y: Tensor) -> Tensor:
@@ -206,14 +202,3 @@ def _judge_members(module: TableMLP, x: Tensor, y: Tensor, judged: Tensor) -> tu
     else:
         score = 1 - float(losses.sum() / judged.sum())
     return losses.sum(dim=1) / judged.sum(dim=1).clamp(min=1), score
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Tiny matrices gain nothing from threads, and a fixed count fixes the last bits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
