@@ -21,6 +21,8 @@ class Upload(models.Model):
     size = models.BigIntegerField()
     content_type = models.CharField(max_length=100)
     name = models.CharField(max_length=255, blank=True, default="")
+    is_preview = models.BooleanField(default=False)
+    """Drawn by an executor, so it may be shown; what a person gave never is."""
     created_at = models.DateTimeField(auto_now_add=True)
 
     def __str__(self) -> str:

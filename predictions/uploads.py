@@ -14,7 +14,7 @@ from serving_site.jobs.uuid7 import uuid7
 NAME_LENGTH = 120
 
 
-def store(owner_id: Any, file: Any, content_type: str, name: str) -> Upload:
+def store(owner_id: Any, file: Any, content_type: str, name: str, *, is_preview: bool = False) -> Upload:
     """Store the bytes of `file` (an open Django file) and their row. On an error neither is left."""
     key = uuid7()
     digest = hashlib.sha256()
@@ -30,6 +30,7 @@ def store(owner_id: Any, file: Any, content_type: str, name: str) -> Upload:
             size=file.size,
             content_type=content_type,
             name=shown_name(name),
+            is_preview=is_preview,
         )
     except Exception:
         storages["uploads"].delete(str(key))
@@ -38,7 +39,7 @@ def store(owner_id: Any, file: Any, content_type: str, name: str) -> Upload:
 
 def store_preview(owner_id: Any, png: bytes) -> str:
     """Store a picture that an executor drew; returns its key."""
-    return str(store(owner_id, ContentFile(png), "image/png", "preview.png").id)
+    return str(store(owner_id, ContentFile(png), "image/png", "preview.png", is_preview=True).id)
 
 
 def copy(key: str) -> Upload:

@@ -85,9 +85,11 @@ INSTALLED_APPS = [
     "predictions",
 ]
 MIDDLEWARE = [
+    "serving_site.accounts.middleware.ClientAddressMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
+    "serving_site.uploads.UploadLimitMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -109,6 +111,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "serving_site.banner.degraded",
             ],
         },
     }
@@ -181,6 +184,11 @@ STATIC_ROOT = DATA_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "serving_site" / "static"]
 
 MAX_UPLOAD_BYTES = env.int("MAX_UPLOAD_BYTES", default=10 * 1024**2)
+FILE_UPLOAD_HANDLERS = [
+    "serving_site.uploads.CappedUpload",
+    "django.core.files.uploadhandler.MemoryFileUploadHandler",
+    "django.core.files.uploadhandler.TemporaryFileUploadHandler",
+]
 MAX_IMAGE_PIXELS = 25_000_000
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024**2 + 512 * 1024
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 5000

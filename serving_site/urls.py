@@ -4,11 +4,14 @@ from django.contrib import admin
 from django.urls import include, path
 
 from serving_site import files, health
+from serving_site.accounts import views as accounts
 
 urlpatterns = [
     path("livez", health.livez, name="livez"),
     path("readyz", health.readyz, name="readyz"),
     path("internal/files/<slug:area>/<slug:name>", files.internal_file, name="internal_file"),
+    path("accounts/", include("serving_site.accounts.urls")),
+    path("admin/login/", accounts.admin_login),
     path("admin/", admin.site.urls),
     path("", include("predictions.urls")),
 ]
