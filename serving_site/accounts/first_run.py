@@ -2,12 +2,7 @@
 
 import os
 
-from django.conf import settings
-from django.contrib.auth.tokens import default_token_generator
-from django.urls import reverse
-from django.utils.encoding import force_bytes
-from django.utils.http import urlsafe_base64_encode
-
+from serving_site.accounts import invitations
 from serving_site.accounts.models import User
 
 
@@ -24,9 +19,4 @@ def ensure_administrator() -> str:
         administrator = User.objects.create_superuser(name, email, os.environ.get("DJANGO_SUPERUSER_PASSWORD") or None)
     if administrator.has_usable_password():
         return ""
-    return f"Choose the password of {administrator.username} here, once: {settings.SITE_URL}{_set_password(administrator)}"
-
-
-def _set_password(user: User) -> str:
-    key = urlsafe_base64_encode(force_bytes(user.pk))
-    return reverse("password_reset_confirm", args=[key, default_token_generator.make_token(user)])
+    return f"Choose the password of {administrator.username} here, once: {invitations.link(administrator)}"
