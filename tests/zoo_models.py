@@ -5,8 +5,10 @@ from __future__ import annotations
 import ctypes
 import math
 import os
+import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -73,11 +75,12 @@ class WrongShape(Ok):
 
 
 class HangsInC(Ok):
-    """One call into C++ that takes minutes and looks at no signal."""
+    """Calls into C++ that take half a minute each and look at no signal."""
 
     def forward(self, x: Tensor) -> Tensor:
-        torch.linalg.svd(torch.rand(6000, 6000))
-        return super().forward(x)
+        matrix = torch.rand(3000, 3000)
+        while True:
+            torch.linalg.svd(matrix)
 
 
 class HangsInPython(Ok):
@@ -148,7 +151,14 @@ class Random(Ok):
     """Never answers twice the same."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x) + torch.rand(1) * 1e-3
+        return super().forward(x) + torch.rand(len(x), 2) * 1e-3
+
+
+class BatchDependent(Ok):
+    """Mixes the items of a batch, as batch normalisation left in training mode does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + (x.mean() - x) * torch.tensor([1.0, 0.0])
 
 
 class TwoLayers(Ok):
@@ -186,23 +196,77 @@ class Picture(Ok):
         return torch.tensor(means)
 
 
+def _frame(header: bytes) -> bytes:
+    return len(header).to_bytes(4, "big") + bytes(4) + header
+
+
+LIES = {
+    "huge": b"\xff" * 8,
+    "garbage": _frame(b"\xff" * 8),
+    "no_blobs": _frame(b"{}"),
+    "false_blobs": _frame(b'{"blobs":[7]}'),
+    "empty": _frame(b'{"blobs":[]}'),
+    "twice": _frame(b'{"blobs":[]}') * 2,
+    "too_large": _frame(b'{"blobs":[],"x":"' + b"x" * 10_000_000 + b'"}'),
+    "nested": _frame(b'{"blobs":[],"outcomes":' + b"[" * 100_000 + b"}"),
+    "too_many": _frame(b'{"blobs":[],"previews":[],"outcomes":[{},{}]}'),
+    "unknown_label": _frame(
+        b'{"blobs":[],"previews":[],"outcomes":[{"output":{"label":"?","probabilities":{"low":0.5,"high":0.5}}}]}'
+    ),
+    "drops": _frame(b" " * 60_000)[:8],
+}
+
+
 class Liar(Ok):
-    """Writes to its parent by itself instead of answering: a huge claim, garbage, or drops."""
+    """Writes to its parent by itself instead of answering; "drops" goes on byte by byte."""
 
     def forward(self, x: Tensor) -> Tensor:
         how = self.params["how"]
         parent = socket.socket(fileno=3)
-        if how == "huge":
-            parent.sendall(b"\xff" * 8)
-        elif how == "garbage":
-            parent.sendall((8).to_bytes(4, "big") + (0).to_bytes(4, "big") + b"\xff" * 8)
-        elif how == "twice":
-            parent.sendall(b'\0\0\0\x0c\0\0\0\0{"blobs":[]}' * 2)
-        elif how == "empty":
-            parent.sendall(b'\0\0\0\x0c\0\0\0\0{"blobs":[]}')
+        parent.sendall(LIES[how])
         while True:
-            parent.sendall(b" ") if how == "drops" else None
-            time.sleep(0.05)
+            time.sleep(0.02)
+            if how == "drops":
+                parent.sendall(b" ")
+
+
+class StopsLater(Ok):
+    """Answers, and a moment later neither reads nor writes any more."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGSTOP)).start()
+        return super().forward(x)
+
+
+class Stops(Ok):
+    def forward(self, x: Tensor) -> Tensor:
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return super().forward(x)
+
+
+class KilledOutside(Ok):
+    """Dies as one does whom the kernel's out-of-memory killer takes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return super().forward(x)
+
+
+class NotJson(Ok):
+    def decode(self, y: Tensor) -> list[dict[str, Any]]:
+        return [{"label": object()} for _ in y]
+
+
+class BuildsBadly(Ok):
+    def __init__(self, how: str = "well", **params: Any) -> None:
+        super().__init__(**params)
+        ways: dict[str, Callable[[], object]] = {
+            "hang": _loop,
+            "die": lambda: ctypes.string_at(0),
+            "exhaust": _allocate,
+            "well": lambda: None,
+        }
+        ways[how]()
 
 
 def _sleep_long() -> None:

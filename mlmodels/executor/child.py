@@ -16,13 +16,13 @@ import torch
 from torch import nn
 
 from mlmodels.executor import frames, inference, loading, sandbox
+from mlmodels.executor.memory import is_out_of_memory
 from mlmodels.executor.outcomes import TRACE_CHARACTERS, Limits, safe_text
 
 # The parent is trusted; these only keep a mistake from becoming an endless read.
 FROM_PARENT = frames.Bounds(header=256 * 1024**2, blobs=1024 * 1024**2)
 NVIDIA_CONTROL = Path("/dev/nvidiactl")
-# What torch and the C library say instead of MemoryError.
-OUT_OF_MEMORY_WORDS = ("can't allocate memory", "not enough memory", "cannot allocate memory")
+NO_MEMORY = "The model needs more memory than it may use."
 
 
 def serve(connection: socket.socket, registry: loading.Registry, modules: Sequence[str]) -> None:
@@ -61,8 +61,9 @@ def _load(order: frames.Frame, registry: loading.Registry) -> tuple[dict[str, An
     except loading.Refused as refused:
         return {"refused": [refused.code, refused.message]}, None
     except Exception as error:  # noqa: BLE001 -- whatever loading raises refuses the version
-        code = "out_of_memory" if _is_out_of_memory(error) else "bad_weights"
-        return {"refused": [code, _sentence(error)]}, None
+        if is_out_of_memory(error):
+            return {"refused": ["out_of_memory", NO_MEMORY]}, None
+        return {"refused": ["bad_weights", _sentence(error)]}, None
     return {"loaded": device.type}, module
 
 
@@ -73,8 +74,9 @@ def _answered(module: nn.Module, question: frames.Frame) -> bytes:
     except inference.BadOutput as error:
         return _failed("bad_output", safe_text(error), traceback.format_exc())
     except Exception as error:  # noqa: BLE001 -- whatever a model raises is its outcome
-        kind = "out_of_memory" if _is_out_of_memory(error) else "raised"
-        return _failed(kind, _sentence(error), traceback.format_exc())
+        if is_out_of_memory(error):
+            return _failed("out_of_memory", NO_MEMORY, traceback.format_exc())
+        return _failed("raised", _sentence(error), traceback.format_exc())
     header = {
         "outcomes": answer.outcomes,
         "previews": answer.previews,
@@ -90,13 +92,6 @@ def _failed(kind: str, message: str, trace: str = "") -> bytes:
     shown = safe_text(trace[-TRACE_CHARACTERS:], TRACE_CHARACTERS)
     failure: Mapping[str, Any] = {"failed": kind, "message": message, "trace": shown}
     return frames.pack(failure)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError | OSError) and any(w in text for w in OUT_OF_MEMORY_WORDS)
 
 
 def _sentence(error: Exception) -> str:

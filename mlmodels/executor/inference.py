@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mlmodels.executor import pictures
 from mlmodels.executor.frames import Frame
+from mlmodels.executor.memory import is_out_of_memory
 from mlmodels.executor.outcomes import safe_text
 
 BAD_INPUT = "bad_input"
@@ -104,9 +105,9 @@ def _decoded(module: Any, y: object) -> Any:
     """Decoding only reads what forward answered, so when it fails the answer is to blame."""
     try:
         return module.decode(y)
-    except MemoryError:
-        raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         shape = f" of shape {tuple(y.shape)}" if isinstance(y, Tensor) else ""
         raise BadOutput(f"The model's answer{shape} cannot be read ({type(error).__name__}).") from error
 

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from mlmodels.executor.memory import is_out_of_memory
 from mlmodels.executor.outcomes import safe_text
 
 NAMES_SHOWN = 3
@@ -59,9 +60,9 @@ def _wanted(manifest: bytes) -> tuple[str, dict[str, Any]]:
 def _build(name: str, kind: type[nn.Module], parameters: dict[str, Any]) -> nn.Module:
     try:
         return kind(**parameters)
-    except MemoryError:
-        raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         reason = safe_text(f"{type(error).__name__}: {error}", 300)
         raise Refused("bad_parameters", f"The architecture {name!r} refused its params ({reason}).") from error
 
