@@ -88,7 +88,8 @@ def _off(version: ModelVersion) -> str:
 def _dots(metrics: Mapping[str, Any], noun: str) -> SafeString | None:
     if "accuracy" not in metrics:
         return None
-    right = int(float(metrics["accuracy"]) * 100)
+    right, of = out_of(float(metrics["accuracy"]))
+    right = right * 100 // of
     return charts.hundred_dots(right, f"{right} of 100 {noun} right")
 
 

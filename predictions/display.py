@@ -9,6 +9,7 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from mlmodels import signature as signatures
+from mlmodels.models import Task
 from predictions import charts
 from predictions.models import Prediction
 from serving_site.jobs.models import Status
@@ -145,7 +146,7 @@ def _place(value: float, spec: Mapping[str, Any], typical: list[float] | None) -
     if not typical:
         return ""
     low, high = typical
-    span = f"{number(low)} to {number(high)}"
+    span = f"{number(low)} and {number(high)}"
     if value < spec.get("minimum", value) or value > spec.get("maximum", value):
         return "This is outside of everything that the model has learned from: be careful with it."
     if value < low:
@@ -172,6 +173,16 @@ def _shown(field: signatures.Field, value: Any, preview: str | None) -> Shown:
     if field.kind == "choice":
         return Shown(field.title, dict(field.choices).get(value, value), field.unit, None)
     return Shown(field.title, f"{value:.15g}", field.unit, None)
+
+
+def short_label(prediction: Prediction) -> str:
+    """The answer in a list: a number as the prediction's own page writes it."""
+    if prediction.model.task != Task.REGRESSION:
+        return prediction.label
+    try:
+        return number(float(prediction.label))
+    except ValueError:
+        return prediction.label
 
 
 def timings(prediction: Prediction) -> list[tuple[str, str]]:
@@ -243,6 +254,6 @@ def duration(ms: float) -> str:
     if ms < 1000:
         return f"{ms:.0f} ms"
     if ms < 60_000:
-        return f"{ms / 1000:.1f} s"
+        return f"{ms / 1000:.1f} s".replace(".0 ", " ")
     minutes, seconds = divmod(round(ms / 1000), 60)
     return f"{minutes} min {seconds} s"

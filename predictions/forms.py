@@ -39,8 +39,9 @@ class FormField:
 
     @property
     def described_by(self) -> str:
-        parts = [f"{self.id}-hint"] if self.hint else []
-        return " ".join([*parts, f"{self.id}-error"] if self.error else parts)
+        """The ids of everything that explains the field, for screen readers."""
+        parts = {"hint": self.hint, "about": self.field.description, "error": self.error}
+        return " ".join(f"{self.id}-{name}" for name, text in parts.items() if text)
 
     @property
     def checked(self) -> bool:

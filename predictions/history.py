@@ -23,7 +23,7 @@ from serving_site.jobs.models import Status
 PAGE = 25
 LONGEST_SEARCH = 900
 COLUMNS = (
-    "id", "owner_id", "status", "model__slug", "model__title", "version__number", "version__model_id",
+    "id", "owner_id", "status", "model__slug", "model__title", "model__task",
     "rows", "label", "note", "file_name", "created_at", "completed_at", "error",
 )  # fmt: skip
 
@@ -110,7 +110,7 @@ def newest(user: Any, count: int) -> QuerySet[Prediction]:
 
 def light(found: QuerySet[Prediction]) -> list[Prediction]:
     """Rows of a list, newest first, without their inputs and outputs."""
-    return list(found.select_related("model", "version").only(*COLUMNS).order_by("-pk"))
+    return list(found.select_related("model").only(*COLUMNS).order_by("-pk"))
 
 
 def _matching(user: Any, query: Query) -> QuerySet[Prediction]:

@@ -190,6 +190,7 @@ def _story(row: Prediction) -> dict[str, Any]:
         "position": display.place(dispatch.position(row).ahead) if is_queued else "",
         "estimate": display.about_duration(seconds) if seconds is not None else "",
         "elapsed_s": display.elapsed_s(row),
+        "elapsed": display.duration(1000 * round(display.elapsed_s(row))),
         "advice": display.advice(row) if row.status == Status.FAILED else "",
         "rows": display.rows(row),
         "hidden_rows": max(0, row.rows - display.SHOWN_ROWS),

@@ -2,7 +2,8 @@
 
 from django import template
 
-from predictions.display import STATUS_WORDS
+from predictions.display import STATUS_WORDS, short_label
+from predictions.models import Prediction
 from serving_site.jobs.models import Status
 
 register = template.Library()
@@ -11,6 +12,11 @@ register = template.Library()
 @register.filter
 def status_word(status: str) -> str:
     return STATUS_WORDS[Status(status)]
+
+
+@register.filter
+def answer(prediction: Prediction) -> str:
+    return short_label(prediction)
 
 
 @register.filter

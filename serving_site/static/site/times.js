@@ -18,7 +18,7 @@ function show(element) {
 function count(element) {
   element.dataset.from ??= String(performance.now() - Number(element.dataset.elapsed) * 1000);
   const seconds = Math.floor((performance.now() - Number(element.dataset.from)) / 1000);
-  element.textContent = `${seconds} s`;
+  element.textContent = seconds < 60 ? `${seconds} s` : `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
 }
 
 export function refreshTimes() {
