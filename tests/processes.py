@@ -23,9 +23,8 @@ from pathlib import Path
 from deploy.local.keeper import Keeper, is_alive, wait_gone
 from deploy.local.services import free_ports
 from tests.services import PostgreSQL, RabbitMQ
-from tests.session import GROUND
+from tests.session import GROUND, REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 START_TIMEOUT_S = 30.0
 
 

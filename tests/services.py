@@ -35,9 +35,10 @@ class RabbitMQ(services.RabbitMQ):
             connection.channel().queue_purge(queue)
 
     def publish(self, queue: str, body: bytes, vhost: str = "/", times: int = 1) -> None:
-        """Put the same message into a queue, `times` times, persistent."""
+        """Put the same message into a queue, `times` times; it is on disk when this returns."""
         with self._connection(vhost) as connection:
             channel: BlockingChannel = connection.channel()
+            channel.confirm_delivery()
             for _ in range(times):
                 channel.basic_publish("", queue, body, pika.BasicProperties(delivery_mode=2))
 

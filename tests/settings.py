@@ -1,14 +1,12 @@
 """The settings of the tests: the site's own, away from the developer's environment and data."""
 
 import os
+import re
 
-from tests.session import GROUND
+from tests.session import GROUND, REPOSITORY
 
-_SITE_VARIABLES = (
-    "ALLOWED_HOSTS API_OWNER DATABASE_URL DEBUG EMAIL_URL HOST PORT QUORUM_QUEUES RABBITMQ_URL SECRET_KEY SIGNUP"
-    " SITE_URL STORAGE_URL TRUSTED_PROXIES DJANGO_SUPERUSER_USERNAME DJANGO_SUPERUSER_EMAIL DJANGO_SUPERUSER_PASSWORD"
-)
-for _name in _SITE_VARIABLES.split():
+_READ_FROM_ENVIRONMENT = re.compile(r'env(?:\.\w+)?\(\s*"([A-Z_]+)"')
+for _name in _READ_FROM_ENVIRONMENT.findall((REPOSITORY / "serving_site" / "settings.py").read_text()):
     os.environ.pop(_name, None)
 os.environ["DATA_DIR"] = str(GROUND.directory / "data")
 

@@ -19,7 +19,7 @@ LAYERS = [
     "serving_site.broker serving_site.errors serving_site.storage serving_site.outages serving_site.uploads",
     "serving_site.jobs",
     "serving_site.accounts",
-    "serving_site.files serving_site.health",
+    "serving_site.files serving_site.health serving_site.banner",
     "mlmodels",
     "mlmodels.signature mlmodels.signature_outputs mlmodels.signature_rules mlmodels.signature_wording",
     "mlmodels.ink mlmodels.architectures",

@@ -70,6 +70,10 @@ class Keeper:
         status: int | None = self._ask({"status": pid})["status"]
         return status
 
+    def descendants(self) -> list[int]:
+        """The pids of everything that runs below the keeper."""
+        return _descendants(self._process.pid)
+
     def close(self) -> None:
         """End everything that was started and wait until it is gone."""
         if self._process.stdin is not None and not self._process.stdin.closed:
@@ -190,8 +194,8 @@ def _end_all(ends: dict[int, int]) -> None:
     grace = time.monotonic() + GRACE_S
     while any(is_alive(pid) for pid in ends) and time.monotonic() < grace:
         time.sleep(0.02)
-    while descendants := _descendants():
-        for pid in descendants:
+    while left := _descendants(os.getpid()):
+        for pid in left:
             _signal(pid, signal.SIGKILL)
         _reap()
         time.sleep(0.02)
@@ -199,15 +203,15 @@ def _end_all(ends: dict[int, int]) -> None:
 
 def _signal(pid: int, number: int) -> None:
     # A pid that has ended may have been given to a stranger: only descendants are signalled.
-    if pid in _descendants():
+    if pid in _descendants(os.getpid()):
         try:
             os.kill(pid, number)
         except ProcessLookupError:
             pass
 
 
-def _descendants() -> list[int]:
-    """Every process below this one; orphans among them come to this one, their subreaper."""
+def _descendants(pid: int) -> list[int]:
+    """Every process below one; orphans below the keeper come to it, their subreaper."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").glob("[0-9]*"):
         try:
@@ -217,7 +221,7 @@ def _descendants() -> list[int]:
         if state != "Z":
             children.setdefault(int(ppid), []).append(int(entry.name))
     found: list[int] = []
-    todo = [os.getpid()]
+    todo = [pid]
     while todo:
         below = children.get(todo.pop(), [])
         found += below
