@@ -184,6 +184,7 @@ STORAGES = {
 }
 STATIC_URL = "/static/"
 STATIC_ROOT = DATA_DIR / "static"
+WHITENOISE_MANIFEST_STRICT = False  # a page without its style is better than no page
 STATICFILES_DIRS = [BASE_DIR / "serving_site" / "static"]
 
 MAX_UPLOAD_BYTES = env.int("MAX_UPLOAD_BYTES", default=10 * 1024**2)
