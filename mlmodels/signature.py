@@ -194,8 +194,7 @@ def _unknown(given: Mapping[Any, Any], properties: Mapping[str, Any]) -> list[Fi
     errors = []
     for name in extra[:MAX_UNKNOWN_NAMED]:
         text = printable(str(name))
-        wanted = "only fields of this model"
-        errors.append(FieldError(text, f"There is no field “{text}”.", text, wanted))
+        errors.append(FieldError(text, f"There is no field “{text}”.", text, "known fields"))
     if len(extra) > MAX_UNKNOWN_NAMED:
         count = str(len(extra) - MAX_UNKNOWN_NAMED)
         errors.append(FieldError("", f"{count} more fields are unknown.", count, "known fields"))
