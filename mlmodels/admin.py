@@ -103,7 +103,12 @@ class MLModelAdmin(admin.ModelAdmin[MLModel]):
             else:
                 messages.success(request, f"{version} is stored. A worker checks it; reload to see the verdict.")
                 return HttpResponseRedirect(reverse("admin:mlmodels_modelversion_change", args=[version.pk]))
-        context = {**self.admin_site.each_context(request), "form": form, "title": "Upload a version", "opts": self.opts}
+        context = {
+            **self.admin_site.each_context(request),
+            "form": form,
+            "title": "Upload a version",
+            "opts": self.opts,
+        }
         return render(request, "admin/mlmodels/upload.html", context)
 
     def rollback(self, request: HttpRequest, key: Any) -> HttpResponse:

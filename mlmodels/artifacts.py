@@ -168,7 +168,9 @@ def _judge_weights(file: IO[bytes], size: int) -> None:
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
         raise RefusedArtifact(f"{WEIGHTS} is not a safetensors file: its header cannot be read.") from None
     if not ends or max(ends) != size - 8 - length:
-        raise RefusedArtifact(f"{WEIGHTS} claims {max(ends, default=0):,} bytes of tensors and has {size - 8 - length:,}.")
+        raise RefusedArtifact(
+            f"{WEIGHTS} claims {max(ends, default=0):,} bytes of tensors and has {size - 8 - length:,}."
+        )
     file.seek(0)
 
 

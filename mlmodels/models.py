@@ -164,7 +164,9 @@ class VersionCheck(Job):
 
 def system_user() -> User:
     """The account that owns work nobody asked for by name; it cannot log in."""
-    user, is_new = User.objects.get_or_create(username="system", defaults={"email": "system@localhost", "is_active": False})
+    user, is_new = User.objects.get_or_create(
+        username="system", defaults={"email": "system@localhost", "is_active": False}
+    )
     if is_new:
         user.set_unusable_password()
         user.save(update_fields=["password"])

@@ -115,7 +115,9 @@ def quarantine(version: ModelVersion, reason: str) -> bool:
         target = previous_healthy(model, version)
         live = model.live_release
         if live and live.version_id == version.pk and target:
-            _insert(model, target, live, by=None, reason=f"{version} was quarantined: {reason}", evidence={}, request=None)
+            _insert(
+                model, target, live, by=None, reason=f"{version} was quarantined: {reason}", evidence={}, request=None
+            )
         _move(version, target)
     return True
 

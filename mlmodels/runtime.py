@@ -81,7 +81,9 @@ class Runtime:
     def __init__(self, capacity: int, cache: ArtifactCache) -> None:
         self.capacity = capacity
         self.cache = cache
-        self.server = ExecutorServer(settings.MODEL_ARCHITECTURES, Limits(memory_bytes=settings.MODEL_MEMORY_MB * 1024**2))
+        self.server = ExecutorServer(
+            settings.MODEL_ARCHITECTURES, Limits(memory_bytes=settings.MODEL_MEMORY_MB * 1024**2)
+        )
         self.server.start()
         self.slots: OrderedDict[uuid.UUID, Slot] = OrderedDict()
         self.lock = threading.Lock()

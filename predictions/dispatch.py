@@ -162,7 +162,9 @@ def _rate() -> float | None:
     global _drained  # noqa: PLW0603 - a cache of one number
     if time.monotonic() - _drained[0] > ESTIMATE_FRESH_S:
         recent = list(
-            Prediction.objects.filter(completed_at__isnull=False).order_by("-pk").values_list("completed_at", flat=True)[:200]
+            Prediction.objects.filter(completed_at__isnull=False)
+            .order_by("-pk")
+            .values_list("completed_at", flat=True)[:200]
         )
         seconds = (sql.now() - min(recent)).total_seconds() if recent else 0.0
         _drained = (time.monotonic(), len(recent) / seconds if recent and seconds < 600 else None)
@@ -225,7 +227,13 @@ def _earlier(owner: Any, key: str, digest: str) -> Prediction | None:
 
 
 def _create(
-    owner: Any, model: MLModel, chosen: ModelVersion, rows: list[dict[str, Any]], pinned: bool, files: Files, **fields: Any
+    owner: Any,
+    model: MLModel,
+    chosen: ModelVersion,
+    rows: list[dict[str, Any]],
+    pinned: bool,
+    files: Files,
+    **fields: Any,
 ) -> Prediction:
     names = [uploads.shown_name(file.name or "") for file in files.values()]
     size = sum(file.size or 0 for file in files.values())

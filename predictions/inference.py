@@ -143,7 +143,9 @@ def _failed_often(version: ModelVersion) -> bool:
     health.load_failures = [*health.load_failures, socket.gethostname()][-20:]
     health.save(update_fields=["load_failures"])
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT count(DISTINCT host) FROM {Worker._meta.db_table} WHERE seen_at > {sql.clock(-ALIVE_S)}")
+        cursor.execute(
+            f"SELECT count(DISTINCT host) FROM {Worker._meta.db_table} WHERE seen_at > {sql.clock(-ALIVE_S)}"
+        )
         hosts = cursor.fetchone()[0]
     return len(health.load_failures) >= LOADS_LIMIT and len(set(health.load_failures)) >= min(2, hosts)
 
@@ -163,9 +165,7 @@ def _record(batch: Batch, result: Run, load_ms: float) -> None:
     uploads.remove([key for job_id, keys in drawn.items() if job_id not in won for key in keys])
 
 
-def _outcome(
-    job: Prediction, results: Sequence[ItemOutcome], timings: dict[str, float]
-) -> tuple[Outcome, list[str]]:
+def _outcome(job: Prediction, results: Sequence[ItemOutcome], timings: dict[str, float]) -> tuple[Outcome, list[str]]:
     """The row's outcome, and the keys of the previews that were stored for it."""
     for number, result in enumerate(results):
         if isinstance(result, ItemError):

@@ -93,7 +93,9 @@ class Prediction(Job):
         ]
         indexes = [
             *job_indexes("prediction"),
-            models.Index(name="prediction_fill", fields=["version", "lane", "turn", "id"], condition=Q(status="queued")),
+            models.Index(
+                name="prediction_fill", fields=["version", "lane", "turn", "id"], condition=Q(status="queued")
+            ),
             # History pages and its literal search read this index alone, never the rows with their JSON.
             models.Index(name="prediction_history", fields=["owner", "id", "status", "model", "label", "search_text"]),
         ]

@@ -39,7 +39,7 @@ def readyz(request: HttpRequest) -> JsonResponse:
 
 
 def degraded(*, fresh: bool = False) -> dict[str, str]:
-    """"ok" or a sentence for `broker` and `workers`; remembered for 2 s unless `fresh`."""
+    """ "ok" or a sentence for `broker` and `workers`; remembered for 2 s unless `fresh`."""
     known = None if fresh else cache.get("degraded")
     if known is None:
         known = {"broker": _tried(_broker), "workers": _tried(_workers)}

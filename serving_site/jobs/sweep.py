@@ -88,7 +88,9 @@ def _hopeless(kind: Kind) -> Iterator[object]:
 
 
 def _sentence(kind: Kind) -> dict[str, str]:
-    text = f"The machines that ran this stopped {LOST_LIMIT} times. Nothing is wrong with the input; run it again later."
+    text = (
+        f"The machines that ran this stopped {LOST_LIMIT} times. Nothing is wrong with the input; run it again later."
+    )
     return {"error": text} if "error" in kind.model.RESULT_COLUMNS else {}
 
 

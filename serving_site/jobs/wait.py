@@ -101,7 +101,9 @@ class Listener:
                     listening.execute(f"LISTEN {CHANNEL}")
                     _wake(None)
                     for note in listening.notifies():
-                        _wake(None if note.payload == EVERYBODY else [uuid.UUID(key) for key in note.payload.split(",")])
+                        _wake(
+                            None if note.payload == EVERYBODY else [uuid.UUID(key) for key in note.payload.split(",")]
+                        )
             except psycopg.Error as error:
                 log.warning("listener_reconnects", error=str(error).strip()[:200])
                 time.sleep(1)

@@ -29,10 +29,16 @@ class Command(Base):
         release = None
         if promote == "always":
             try:
-                release = releases.promote(version.model, version, by=None, reason=reason or f"imported from {path.name}")
+                release = releases.promote(
+                    version.model, version, by=None, reason=reason or f"imported from {path.name}"
+                )
             except (releases.NotReleasable, releases.LostRace) as error:
                 raise CommandError(str(error)) from None
-        live = f" and live as release {release.number}" if release else f"; manage.py promote {version.model} {version.number}"
+        live = (
+            f" and live as release {release.number}"
+            if release
+            else f"; manage.py promote {version.model} {version.number}"
+        )
         self.answer(
             version, options["json"], f"{version} is healthy{live}", release=release.number if release else None
         )

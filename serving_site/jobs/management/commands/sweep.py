@@ -9,7 +9,9 @@ from serving_site.jobs.sweep import sweep
 
 
 class Command(BaseCommand):
-    help = "Free expired leases and ring for queued work, once. Workers do this every 5 s. Example: manage.py sweep --once"
+    help = (
+        "Free expired leases and ring for queued work, once. Workers do this every 5 s. Example: manage.py sweep --once"
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--once", action="store_true", required=True, help="sweep one round and return")
