@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from hypothesis.configuration import set_hypothesis_home_dir
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.processes import SiteProcesses
@@ -22,13 +23,13 @@ CHROMIUM_ARGUMENTS = [
     "--disable-sync",
     "--no-first-run",
 ]
-_failed = pytest.StashKey[bool]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keep every file of the session in one folder, and end a session that is terminated as one that is interrupted."""
     if config.option.basetemp is None:
         config.option.basetemp = str(GROUND.directory / "pytest")
+    set_hypothesis_home_dir(GROUND.directory / "hypothesis")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
@@ -38,10 +39,11 @@ def pytest_unconfigure() -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Let fixtures know whether their test failed."""
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the logs of the site's processes under a test that failed while they ran."""
     report = yield
-    item.stash[_failed] = item.stash.get(_failed, False) or report.failed
+    if report.failed:
+        report.sections += [("logs of the site's processes", site.logs()) for site in SiteProcesses.running]
     return report
 
 
@@ -58,15 +60,11 @@ def postgres() -> PostgreSQL:
 
 
 @pytest.fixture
-def site_process(request: pytest.FixtureRequest) -> Iterator[SiteProcesses]:
+def site_process() -> Iterator[SiteProcesses]:
     """Starts real processes of one install; embedded unless `distributed()` is called on it."""
     site = SiteProcesses()
-    try:
-        yield site
-        if request.node.stash.get(_failed, False):
-            print(site.logs())  # noqa: T201 - pytest shows it under the failed test
-    finally:
-        site.close()
+    yield site
+    site.close()
 
 
 @pytest.fixture(scope="session")

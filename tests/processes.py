@@ -19,6 +19,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import ClassVar
 
 from deploy.local.keeper import Keeper, is_alive, wait_gone
 from deploy.local.services import free_ports
@@ -88,6 +89,8 @@ class Web(Process):
 class SiteProcesses:
     """Starts processes of one install that share `environment`; by default embedded, on SQLite, in `folder`/data."""
 
+    running: ClassVar[list["SiteProcesses"]] = []
+
     def __init__(self, environment: Mapping[str, str] | None = None, tree: Path = REPOSITORY) -> None:
         """`tree` is the source tree to run: the repository, or a patched copy of it."""
         self.tree = tree
@@ -95,6 +98,7 @@ class SiteProcesses:
         self._keeper = Keeper(self.folder)
         self._count = 0
         self.processes: list[Process] = []
+        self.running.append(self)
         self.environment = {
             "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
             "HOME": str(self.folder),
@@ -155,6 +159,8 @@ class SiteProcesses:
 
     def close(self) -> None:
         """End every process that was started here and everything below it, and remove the folder."""
+        if self in self.running:
+            self.running.remove(self)
         self._keeper.close()
 
     def _start(self, kind: str, argv: list[str], environment: Mapping[str, str]) -> tuple[str, int, Path]:
