@@ -47,6 +47,12 @@ def _steal_limits(params: Mapping[str, Any]) -> None:
     resource.prlimit(params["pid"], resource.RLIMIT_CORE, (0, 0))
 
 
+def _has_capability(params: Mapping[str, Any]) -> bool:
+    header, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    ctypes.CDLL(None).capget(header, sets)
+    return any(sets)
+
+
 def _escape_death(params: Mapping[str, Any]) -> None:
     if ctypes.CDLL(None).prctl(1, 0, 0, 0, 0) < 0:
         raise OSError("refused")
@@ -80,6 +86,8 @@ ATTEMPTS: dict[str, Callable[[Mapping[str, Any]], object]] = {
     "limits of the parent": _steal_limits,
     "priority of the parent": lambda p: os.setpriority(os.PRIO_PROCESS, p["pid"], 10),
     "outlive the server": _escape_death,
+    "be traced": lambda p: ctypes.CDLL(None).prctl(3, 0, 0, 0, 0) == 1,
+    "keep a capability": _has_capability,
     "trace the parent": lambda p: _libc({"x86_64": 101}.get(os.uname().machine, 117), 16, p["pid"]),
     "io_uring": lambda p: _libc(425, 1, 0),
     "secret in the environment": lambda p: "ZOO_SECRET" in os.environ,

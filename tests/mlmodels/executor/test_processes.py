@@ -1,5 +1,6 @@
 """The processes behind executors: what they import, cost and leave behind."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -67,6 +68,12 @@ def test_a_thread_that_started_the_server_may_end(tmp_path: Path) -> None:
         executor = server.load(Path(manifest).read_bytes(), weights)
         assert executor.predict([{"x": 1.0}], 5).outcomes
         executor.close()
+
+
+def test_a_worker_with_executors_is_hidden_from_other_processes(server: ExecutorServer) -> None:
+    get_dumpable = 3
+    assert server.pid
+    assert ctypes.CDLL(None).prctl(get_dumpable, 0, 0, 0, 0) == 0
 
 
 def test_interrupt_and_terminate_are_ignored(server: ExecutorServer, load: Load) -> None:
@@ -184,6 +191,8 @@ def test_architectures_that_cannot_be_imported_are_told(module: str) -> None:
 
 
 def test_no_descriptor_is_lost_whatever_happens(server: ExecutorServer, tmp_path: Path) -> None:
+    kept: list[object] = []  # so that no garbage collector closes what was forgotten
+
     def round_of_everything() -> None:
         for name in ("ok", "segv", "hang_python", "raises", "builds_badly"):
             params = {"how": "die"} if name == "builds_badly" else {}
@@ -191,7 +200,9 @@ def test_no_descriptor_is_lost_whatever_happens(server: ExecutorServer, tmp_path
             content = Path(manifest).read_text().replace('"params": {}', f'"params": {params}'.replace("'", '"'))
             try:
                 executor = server.load(content.encode(), weights)
-            except LoadFailed:
+                kept.append(executor)
+            except LoadFailed as failure:
+                kept.append(failure)
                 continue
             try:
                 executor.predict([{"x": 1.0}], 0.05)

@@ -21,6 +21,7 @@ NOT_TRIED_OUTSIDE = {
     "signal the server",
     "environment of the server",
     "outlive the server",
+    "keep a capability",
     "signal through the socket",
     "trace the parent",
     "open descriptors",
