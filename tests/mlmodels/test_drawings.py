@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from tests.mlmodels.demos import read_digits
 from tests.mlmodels.drawings import Drawing, load, render
@@ -44,6 +44,15 @@ def with_dirt(picture: Image.Image) -> Image.Image:
     return Image.fromarray(pixels)
 
 
+def with_blots(drawing: Drawing) -> Image.Image:
+    """Drops of ink in the corners, far outside the digit."""
+    picture = render(drawing)
+    brush = ImageDraw.Draw(picture)
+    for x, y in ((8, 9), (270, 12), (11, 268), (266, 271)):
+        brush.ellipse((x - 3, y - 3, x + 3, y + 3), fill=0 if drawing["ink"] == "dark" else 255)
+    return picture
+
+
 def on_transparent(picture: Image.Image) -> Image.Image:
     """A transparent PNG of black ink, laid on white as pictures that come in are."""
     layer = Image.new("RGBA", picture.size, (0, 0, 0, 0))
@@ -62,6 +71,7 @@ CONDITIONS: dict[str, Callable[[Drawing], Image.Image]] = {
     "off-centre over the edge": lambda drawing: render(drawing, scale=0.5, shift=(75, -70)),
     "the other polarity": lambda drawing: inverted(render(drawing)),
     "grey paper, noise": lambda drawing: on_grey_paper(render(drawing)),
+    "blots": with_blots,
     "dirt": lambda drawing: with_dirt(render(drawing)),
     "few pixels": lambda drawing: render(drawing, side=28),
     "many pixels": lambda drawing: render(drawing, side=700),
