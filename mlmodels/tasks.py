@@ -1,10 +1,13 @@
 """The background work of this app: the admission check of a version, and warming what is live or about to be."""
 
+import time
+import uuid
+
 import structlog
 from django.db import transaction
 
-from mlmodels import registry, runtime
-from mlmodels.executor import LoadFailed, Refused, RunFailed
+from mlmodels import registry, releases, runtime
+from mlmodels.executor import ExecutorError, LoadFailed, Refused, RunFailed
 from mlmodels.models import MLModel, ModelVersion, State, VersionCheck
 from serving_site.accounts.models import audit
 from serving_site.jobs import kinds, worker
@@ -13,6 +16,8 @@ from serving_site.jobs.finish import Outcome
 from serving_site.jobs.models import Status
 
 log = structlog.get_logger(__name__)
+WARM_AGAIN_S = 60.0
+_failed_until: dict[uuid.UUID, float] = {}
 
 
 def check(batch: Batch) -> None:
@@ -41,15 +46,31 @@ def record_verdicts(rows: kinds.FinishedRows) -> None:
 
 
 def warm() -> None:
-    """Load the versions that are about to go live wherever the live one is loaded, before the first click needs them."""
-    waiting = MLModel.objects.exclude(next_version=None).select_related("next_version__model")
-    for version in [model.next_version for model in waiting]:
-        if version is None or version.pk in runtime.get_runtime().loaded():
-            continue
-        try:
-            runtime.get_runtime().warm(version)
-        except (LoadFailed, runtime.BrokenArtifact) as error:
-            log.warning("warm_failed", version=str(version), error=str(error))
+    """Load what is live, as far as there is room, and what is about to go live, before a click needs it.
+
+    A version whose stored file is broken is taken out of service here, before it serves.
+    """
+    here = runtime.get_runtime()
+    models = MLModel.objects.select_related("next_version__model", "live_release__version__model")
+    for model in models.exclude(next_version=None, live_release=None):
+        wanted = [model.next_version] if model.next_version else []
+        if len(here.loaded()) < here.capacity:
+            wanted.append(model.live_version)
+        for version in wanted:
+            if version and version.state == State.HEALTHY:
+                _warm(here, version)
+
+
+def _warm(here: runtime.Runtime, version: ModelVersion) -> None:
+    if version.pk in here.loaded() or time.monotonic() < _failed_until.get(version.pk, 0.0):
+        return
+    try:
+        here.warm(version)
+    except runtime.BrokenArtifact as error:
+        releases.quarantine(version, str(error))
+    except (ExecutorError, OSError) as error:
+        _failed_until[version.pk] = time.monotonic() + WARM_AGAIN_S
+        log.warning("warm_failed", version=str(version), error=str(error))
 
 
 kinds.register(VersionCheck, "check.v1", check, deadline_s=180.0, on_finished=record_verdicts)

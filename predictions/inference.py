@@ -36,6 +36,7 @@ SENTENCES = {
     "timeout": "The model took longer than {deadline:g} s for this input and was stopped.",
     "out_of_memory": "The model needed more memory than it may use for this input.",
     "bad_output": "The model answered with something that is not a valid result.",
+    "input_missing": "The file of this input is gone. Send it again.",
     "worker_crashed": "The model crashed on this input, three times in a row.",
 }
 
@@ -60,7 +61,11 @@ def run(batch: Batch) -> None:
     version = version_of(batch.jobs[0].version_id)
     held = next(one for one in lease.held() if one.batch is batch)
     try:
-        items = [item for job in batch.jobs for item in _items(job)]
+        items, gone = _read(batch)
+        if gone:
+            batch = held.batch = batch.without(gone)
+        if not batch.jobs:
+            return
         result, load_ms = runtime.get_runtime().predict(
             version,
             items,
@@ -70,8 +75,8 @@ def run(batch: Batch) -> None:
         )
     except runtime.Interrupted:
         patiently(batch.give_back, LEASE_S)
-    except ServerFailed as error:
-        log.error("executor_server_failed", error=str(error))
+    except (ServerFailed, OSError) as error:  # this host's executors or the way to the files: nothing about the rows
+        log.error("host_cannot_run", error=str(error))
         patiently(batch.give_back, LEASE_S)
         stopping.wait(1.0)
     except (LoadFailed, runtime.BrokenArtifact) as error:
@@ -83,15 +88,24 @@ def run(batch: Batch) -> None:
         _forget_deaths(version)
 
 
-def _items(job: Prediction) -> list[dict[str, Any]]:
-    """The job's rows as the executor takes them: a picture is its bytes."""
-    return [
-        {
-            name: storages["uploads"].open(value["upload"]).read() if isinstance(value, dict) else value
-            for name, value in row.items()
-        }
-        for row in job.inputs
-    ]
+def _read(batch: Batch) -> tuple[list[dict[str, Any]], list[Outcome]]:
+    """The rows of the batch as the executor takes them, and an outcome for each job whose file is gone."""
+    items: list[dict[str, Any]] = []
+    gone: list[Outcome] = []
+    for job in batch.jobs:
+        try:
+            items += [{name: _value(value) for name, value in row.items()} for row in job.inputs]
+        except FileNotFoundError:
+            gone.append(Outcome(job.id, Status.FAILED, "input_missing", {"error": sentence("input_missing")}))
+    return items, gone
+
+
+def _value(value: Any) -> Any:
+    """A picture's bytes, or the value itself."""
+    if not isinstance(value, dict):
+        return value
+    with storages["uploads"].open(value["upload"]) as file:
+        return file.read()
 
 
 def _run_failed(batch: Batch, version: ModelVersion, failure: RunFailed) -> None:

@@ -1,5 +1,7 @@
 """A batch: rows that one worker claimed together under one lease token, and what may become of them."""
 
+from __future__ import annotations
+
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,6 +36,12 @@ class Batch:
         won = finish.finish(self.kind, outcomes, token=self.token)
         self.settled = True
         return won
+
+    def without(self, outcomes: Sequence[Outcome]) -> Batch:
+        """Record the outcomes of some rows now; returns the batch of the others."""
+        self.finish(outcomes)
+        done = {outcome.id for outcome in outcomes}
+        return Batch(self.kind, self.token, [job for job in self.jobs if job.id not in done])
 
     def fail(self, reason_code: str, **fields: Any) -> None:
         """Close every row as failed for the same reason."""
