@@ -47,6 +47,12 @@ def _steal_limits(params: Mapping[str, Any]) -> None:
     resource.prlimit(params["pid"], resource.RLIMIT_CORE, (0, 0))
 
 
+def _share_memory(params: Mapping[str, Any]) -> None:
+    shared = Path(f"/dev/shm/zoo-{os.getpid()}")
+    shared.write_text("x")
+    shared.unlink()
+
+
 def _has_capability(params: Mapping[str, Any]) -> bool:
     header, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
     ctypes.CDLL(None).capget(header, sets)
@@ -77,7 +83,7 @@ ATTEMPTS: dict[str, Callable[[Mapping[str, Any]], object]] = {
     "delete a file": lambda p: os.unlink(p["upload"]),
     "rename a file": lambda p: os.rename(p["upload"], p["upload"] + ".moved"),
     "change a mode": lambda p: os.chmod(p["upload"], 0o777),
-    "shared memory": lambda p: Path("/dev/shm/zoo-probe").write_text("x"),
+    "shared memory": _share_memory,
     "exec": lambda p: os.execv("/bin/true", ["true"]),
     "fork": _fork,
     "signal the parent": lambda p: os.kill(p["pid"], 0),

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
-import site
 import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Sequence
@@ -26,6 +25,7 @@ CAPABILITY_VERSION_3 = 0x20080522
 LAST_CAPABILITY = 63
 NEW_USER_AND_NETWORK = 0x10000000 | 0x40000000
 KILLED_FIRST, KILLED_VERY_FIRST = 500, 800  # out-of-memory scores of the server and a child
+PACKAGES = ("site-packages", "dist-packages")
 PAGE = resource.getpagesize()
 
 SYSTEM_LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache")
@@ -131,7 +131,7 @@ def _python() -> list[str]:
     """The standard library and the installed packages; never a whole prefix, which can be "/usr"."""
     paths = sysconfig.get_paths()
     folders = {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    folders.update(site.getsitepackages())
+    folders.update(entry for entry in sys.path if Path(entry).name in PACKAGES)
     folders.update(str(Path(prefix, "lib")) for prefix in (sys.prefix, sys.base_prefix))
     return sorted(folders)
 
