@@ -11,9 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from django.db.models import Q, QuerySet, Value
-from django.db.models.functions import Lower, StrIndex
-from django.db.models.lookups import GreaterThan
+from django.db.models import Q, QuerySet
 
 from mlmodels.models import MLModel
 from predictions.display import STATUS_WORDS
@@ -127,17 +125,13 @@ def _matching(user: Any, query: Query) -> QuerySet[Prediction]:
 
 
 def _literal(text: str) -> Q:
-    """`text` anywhere in what is searched, as it stands: positions, not patterns, so % and _ are letters."""
+    """`text` anywhere in what is searched, as it stands: % and _ are letters (Django escapes them), case aside."""
     if len(text) > LONGEST_SEARCH or "\0" in text:
         return Q(pk__in=[])
     wanted = text.lower()
     statuses = [status for status, word in STATUS_WORDS.items() if wanted in status or wanted in word.lower()]
-    return (
-        Q(GreaterThan(StrIndex("search_text", Value(wanted)), 0))
-        | Q(GreaterThan(StrIndex(Lower("label"), Value(wanted)), 0))
-        | Q(GreaterThan(StrIndex("label", Value(text)), 0))
-        | Q(status__in=statuses)
-    )
+    found = Q(search_text__contains=wanted) | Q(label__icontains=text)
+    return found | Q(status__in=statuses) if statuses else found
 
 
 def _first_key(day: date) -> uuid.UUID:

@@ -109,7 +109,7 @@ def admin_addresses() -> list[str]:
 
 
 def goes_to_login(response: Any) -> bool:
-    return response.status_code == 302 and response["Location"].startswith("/accounts/login/?next=")
+    return bool(response.status_code == 302 and response["Location"].startswith("/accounts/login/?next="))
 
 
 def ask(client: Client, method: str, path: str) -> Any:
