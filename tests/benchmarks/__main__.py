@@ -1,0 +1,178 @@
+"""`make bench`: what the site costs on RabbitMQ + PostgreSQL on this machine, beside a named baseline of the same run.
+
+Prints a Markdown table; `--json FILE` writes the same numbers. Medians; machines are shared and noisy, so compare the
+ratios. About two minutes.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from mlmodels import signature, training
+from tests import rows
+from tests.benchmarks import browsing
+from tests.installs import Install
+from tests.processes import Process, Web, wait_until
+from tests.services import PostgreSQL, RabbitMQ
+from tests.session import GROUND
+
+SLUG = "breast-cancer"
+QUEUE_MANY = """
+from mlmodels.models import MLModel
+from predictions import dispatch
+from serving_site.accounts.models import User
+from mlmodels import signature
+model = MLModel.objects.select_related("live_release__version").get(slug={slug!r})
+user = User.objects.get(username="bob")
+row = signature.examples(model.live_version.signature)[0].input
+for _ in range({count}):
+    dispatch.submit(user, model, [row])
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--json", type=Path, help="write the figures to this file too")
+    options = parser.parse_args()
+    install = Install.distributed_on(RabbitMQ(GROUND), PostgreSQL(GROUND), PREDICTION_DEADLINE_S="20")
+    try:
+        figures = measure(install)
+    finally:
+        install.close()
+        GROUND.close()
+    print(table(figures))
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=2))
+    return 0
+
+
+def measure(install: Install) -> dict[str, Any]:
+    """Every figure of one run, by name."""
+    example = prepare(install)
+    web, (worker,) = install.start()
+    say("one person, one input at a time")
+    figures = {"machine": f"{platform.machine()}, Linux {platform.release()}", "date": f"{datetime.now(UTC):%Y-%m-%d}"}
+    figures |= one_person(install, web, example)
+    worker.stop()
+    say("2,000 queued, one worker process")
+    figures |= drain(install, 2_000, example)
+    say("50 submits a second with 10,000 queued")
+    figures |= submits_while_queued(install, web, example)
+    figures |= web_process(web)
+    return figures
+
+
+def prepare(install: Install) -> dict[str, str]:
+    """The demo model live, without training it through the site; returns its first example as form fields."""
+    with tempfile.TemporaryDirectory(dir=GROUND.directory) as folder:
+        say(f"training {SLUG}")
+        training.export(training.train(SLUG, seed=0), folder)
+        worker = install.worker(wait_for="worker_started")
+        install.manage("import_version", folder, "--promote", "always")
+        worker.stop()
+        manifest = json.loads((Path(folder) / "manifest.json").read_text())
+    return {name: str(value) for name, value in signature.examples(manifest["signature"])[0].input.items()}
+
+
+def one_person(install: Install, web: Web, example: dict[str, str], count: int = 200) -> dict[str, Any]:
+    """From the click to the stored result, beside a page that does nothing, in milliseconds."""
+    browser = browsing.Browser(web.url, install.log_in(web, "alice"))
+    with psycopg.connect(install.environment["DATABASE_URL"], autocommit=True) as listening:
+        listening.execute("LISTEN jobs_finished")
+        for _ in range(20):
+            stored(browser, listening, example)
+        results = [stored(browser, listening, example) for _ in range(count)]
+    nothing = [timed(lambda: browser.get("/livez")) for _ in range(count)]
+    return {
+        "submit_to_result_ms": round(statistics.median(results), 2),
+        "empty_page_ms": round(statistics.median(nothing), 2),
+    }
+
+
+def stored(browser: browsing.Browser, listening: psycopg.Connection[Any], example: dict[str, str]) -> float:
+    """Milliseconds until the answer to the click has come and its result is committed."""
+    started = time.perf_counter()
+    browser.submit(SLUG, example)
+    next(iter(listening.notifies(timeout=20, stop_after=1)))
+    return (time.perf_counter() - started) * 1000
+
+
+def drain(install: Install, count: int, example: dict[str, str]) -> dict[str, Any]:
+    """Queued rows completed per second by one worker process, beside the bare model in a loop."""
+    install.shell(QUEUE_MANY.format(slug=SLUG, count=count))
+    worker = install.worker(wait_for="version_loaded")
+    wait_until(lambda: rows.unfinished(install) == 0, 120, "2,000 rows drained")
+    worker.stop()
+    (row,) = rows.query(
+        install,
+        "SELECT extract(epoch FROM max(completed_at) - min(started_at)) AS seconds FROM "
+        "(SELECT completed_at, started_at FROM predictions_prediction ORDER BY id DESC LIMIT %s) AS last",
+        count,
+    )
+    return {
+        "drained_per_s": round(count / float(row["seconds"])),
+        "bare_model_per_s": round(browsing.bare_model(SLUG, example)),
+    }
+
+
+def submits_while_queued(install: Install, web: Web, example: dict[str, str]) -> dict[str, Any]:
+    """p95 of the click's answer at 50 a second, with and without 10,000 rows queued and no worker, in milliseconds."""
+    people = [install.log_in(web, name) for name in ("alice", "bob", "carol")]
+    empty = browsing.paced(web.url, people, SLUG, example, per_s=50, seconds=5)
+    install.shell(QUEUE_MANY.format(slug=SLUG, count=10_000))
+    queued = browsing.paced(web.url, people, SLUG, example, per_s=50, seconds=8)
+    return {"submit_p95_ms": round(p95(empty), 1), "submit_p95_10000_queued_ms": round(p95(queued), 1)}
+
+
+def web_process(web: Process) -> dict[str, Any]:
+    """Resident memory of the web process's tree in MB; stops when it holds torch."""
+    total = 0
+    for pid in [web.pid, *web.children()]:
+        folder = Path(f"/proc/{pid}")
+        if "libtorch" in (folder / "maps").read_text():
+            raise AssertionError("the web process has loaded torch")
+        total += sum(int(line.split()[1]) for line in (folder / "smaps_rollup").read_text().splitlines() if "Pss:" in line)
+    return {"web_pss_mb": round(total / 1024)}
+
+
+def p95(values: list[float]) -> float:
+    return statistics.quantiles(values, n=20)[-1]
+
+
+def timed(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return (time.perf_counter() - started) * 1000
+
+
+def table(figures: dict[str, Any]) -> str:
+    lines = [
+        ("submit to stored result, one person, median", f"{figures['submit_to_result_ms']} ms", "15 ms",
+         f"{figures['submit_to_result_ms'] / figures['empty_page_ms']:.1f} × an empty page ({figures['empty_page_ms']} ms)"),
+        ("2,000 queued rows, one worker process", f"{figures['drained_per_s']:,} /s", "1,000 /s",
+         f"{figures['drained_per_s'] / figures['bare_model_per_s']:.3f} × the bare model ({figures['bare_model_per_s']:,} /s)"),
+        ("submit, 50 a second, 10,000 queued, p95", f"{figures['submit_p95_10000_queued_ms']} ms", "50 ms",
+         f"{figures['submit_p95_10000_queued_ms'] / figures['submit_p95_ms']:.1f} × with none queued ({figures['submit_p95_ms']} ms)"),
+        ("web process, memory (no torch)", f"{figures['web_pss_mb']} MB", "150 MB", ""),
+    ]  # fmt: skip
+    head = [f"{figures['date']}, {figures['machine']}, 2 cores shared with both servers", ""]
+    head += ["| what | measured | budget | beside |", "|---|---|---|---|"]
+    return "\n".join(head + [f"| {' | '.join(line)} |" for line in lines])
+
+
+def say(text: str) -> None:
+    print(f"… {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
