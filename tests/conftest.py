@@ -30,7 +30,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.basetemp is None:
         config.option.basetemp = str(GROUND.directory / "pytest")
     set_hypothesis_home_dir(GROUND.directory / "hypothesis")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background job starts with it ignored
+        signal.signal(number, signal.default_int_handler)
 
 
 def pytest_unconfigure() -> None:

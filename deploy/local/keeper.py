@@ -23,6 +23,7 @@ from typing import Any
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 GRACE_S = 5.0
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _libc = ctypes.CDLL(None, use_errno=True)
 _statuses: dict[int, int] = {}
 
@@ -113,9 +114,8 @@ def wait_gone(pid: int, timeout_s: float = 30) -> None:
 
 def main(directory: str) -> None:
     """Serve orders from standard input until it closes, then clean up."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    for number in ENDINGS:
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, lambda *_: _reap())
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     parent = os.getppid()
@@ -167,13 +167,15 @@ def _start(order: dict[str, Any]) -> int:
             user=user,
             group=user,
             extra_groups=[] if user else None,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 - one thread here; for a SIGKILL of the keeper itself
+            preexec_fn=_before_exec,  # noqa: PLW1509 - one thread here; for a SIGKILL of the keeper itself
         )
     child.returncode = 0  # _reap collects it; this keeps Popen from looking for it
     return child.pid
 
 
-def _die_with_parent() -> None:
+def _before_exec() -> None:
+    for number in ENDINGS:  # what is ignored would stay so in the server
+        signal.signal(number, signal.SIG_DFL)
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
