@@ -5,6 +5,7 @@ import shutil
 import signal
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -31,7 +32,14 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.basetemp = str(GROUND.directory / "pytest")
     set_hypothesis_home_dir(GROUND.directory / "hypothesis")
     for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background job starts with it ignored
-        signal.signal(number, signal.default_int_handler)
+        signal.signal(number, _interrupt_once)
+
+
+def _interrupt_once(number: int, frame: FrameType | None) -> None:
+    # A second one, as from `kill` of a whole process group, would interrupt the cleaning up.
+    for again in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(again, signal.SIG_IGN)
+    signal.default_int_handler(number, frame)
 
 
 def pytest_unconfigure() -> None:

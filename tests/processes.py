@@ -21,8 +21,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
+from deploy.local.ground import free_ports
 from deploy.local.keeper import Keeper, is_alive, wait_gone
-from deploy.local.services import free_ports
 from tests.services import PostgreSQL, RabbitMQ
 from tests.session import GROUND, REPOSITORY
 

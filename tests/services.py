@@ -11,13 +11,13 @@ For example:
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
 
-from deploy.local import services
-from deploy.local.services import PostgreSQL
+from deploy.local import rabbitmq
+from deploy.local.postgresql import PostgreSQL
 
 __all__ = ["PostgreSQL", "RabbitMQ"]
 
 
-class RabbitMQ(services.RabbitMQ):
+class RabbitMQ(rabbitmq.RabbitMQ):
     """The private broker, seen from a test: what stands in its queues."""
 
     def depth(self, queue: str, vhost: str = "/") -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.services import free_ports
+from deploy.local.ground import free_ports
 from tests.processes import wait_until
 from tests.session import REPOSITORY
 from tests.trees import copy_tree

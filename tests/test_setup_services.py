@@ -82,6 +82,20 @@ def test_an_interrupted_test_session_leaves_no_server_and_no_folder(tmp_path: Pa
     assert not is_alive(int(pid))
 
 
+@pytest.mark.parametrize(("command", "status"), [("exit 3", 3), ("kill -TERM $PPID; sleep 1000", 128 + 15)])
+def test_whatever_the_tests_leave_running_is_named_and_ended(command: str, status: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "deploy.local.reaper", "sh", "-c", f"setsid sleep 999 & echo $!; {command}"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == status
+    assert f"Ending a process that was left behind: {done.stdout.strip()} sleep 999" in done.stderr
+    assert not is_alive(int(done.stdout))
+
+
 def test_servers_listen_on_loopback_only_and_on_no_default_port(rabbitmq: RabbitMQ, postgres: PostgreSQL) -> None:
     addresses = listening(GROUND.keeper.descendants())
     assert addresses

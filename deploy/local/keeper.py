@@ -73,7 +73,7 @@ class Keeper:
 
     def descendants(self) -> list[int]:
         """The pids of everything that runs below the keeper."""
-        return _descendants(self._process.pid)
+        return descendants_of(self._process.pid)
 
     def close(self) -> None:
         """End everything that was started and wait until it is gone."""
@@ -117,7 +117,7 @@ def main(directory: str) -> None:
     for number in ENDINGS:
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, lambda *_: _reap())
-    _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    adopt_orphans()
     parent = os.getppid()
     ends: dict[int, int] = {}
     while line := _next_line(parent):
@@ -125,6 +125,11 @@ def main(directory: str) -> None:
         os.write(1, json.dumps(_answer(order, ends)).encode() + b"\n")
     _end_all(ends)
     shutil.rmtree(directory, ignore_errors=True)
+
+
+def adopt_orphans() -> None:
+    """From now on, processes below this one whose parent dies become children of this one."""
+    _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def _answer(order: dict[str, Any], ends: dict[int, int]) -> dict[str, object]:
@@ -167,13 +172,14 @@ def _start(order: dict[str, Any]) -> int:
             user=user,
             group=user,
             extra_groups=[] if user else None,
-            preexec_fn=_before_exec,  # noqa: PLW1509 - one thread here; for a SIGKILL of the keeper itself
+            preexec_fn=before_exec,  # noqa: PLW1509 - one thread here; for a SIGKILL of the keeper itself
         )
     child.returncode = 0  # _reap collects it; this keeps Popen from looking for it
     return child.pid
 
 
-def _before_exec() -> None:
+def before_exec() -> None:
+    """In a child: answer INT, TERM and HUP as usual, and end when the parent does."""
     for number in ENDINGS:  # what is ignored would stay so in the server
         signal.signal(number, signal.SIG_DFL)
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -196,7 +202,7 @@ def _end_all(ends: dict[int, int]) -> None:
     grace = time.monotonic() + GRACE_S
     while any(is_alive(pid) for pid in ends) and time.monotonic() < grace:
         time.sleep(0.02)
-    while left := _descendants(os.getpid()):
+    while left := descendants_of(os.getpid()):
         for pid in left:
             _signal(pid, signal.SIGKILL)
         _reap()
@@ -205,14 +211,14 @@ def _end_all(ends: dict[int, int]) -> None:
 
 def _signal(pid: int, number: int) -> None:
     # A pid that has ended may have been given to a stranger: only descendants are signalled.
-    if pid in _descendants(os.getpid()):
+    if pid in descendants_of(os.getpid()):
         try:
             os.kill(pid, number)
         except ProcessLookupError:
             pass
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants_of(pid: int) -> list[int]:
     """Every process below one; orphans below the keeper come to it, their subreaper."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").glob("[0-9]*"):

@@ -1,0 +1,85 @@
+"""Runs a command and ends whatever it leaves running: `python -m deploy.local.reaper COMMAND ...`.
+
+The exit status is the command's. The tests run below it: their browsers, servers and the site's own processes are
+gone when it returns, whatever happened to the tests.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+from deploy.local.keeper import adopt_orphans, before_exec, descendants_of
+
+GRACE_S = 3.0
+
+
+def main(argv: list[str]) -> int:
+    """Run `argv` to its end, then wait a moment for what is left, then end that; says what it was."""
+    adopt_orphans()
+    # A terminal sends Ctrl-C to the command as well; what only this process gets is passed on.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    child = subprocess.Popen(argv, preexec_fn=before_exec)  # noqa: PLW1509 - one thread here
+
+    def pass_on(number: int, _: FrameType | None) -> None:
+        os.kill(child.pid, number)
+
+    signal.signal(signal.SIGTERM, pass_on)
+    signal.signal(signal.SIGHUP, pass_on)
+    status = _wait_for(child.pid)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    _end_what_is_left()
+    return status if status >= 0 else 128 - status
+
+
+def _wait_for(wanted: int) -> int:
+    """Reap children, adopted ones too, until `wanted` is among them; returns its exit status."""
+    while True:
+        pid, status = os.waitpid(-1, 0)
+        if pid == wanted:
+            return os.waitstatus_to_exitcode(status)
+
+
+def _end_what_is_left() -> None:
+    grace = time.monotonic() + GRACE_S
+    said: set[int] = set()
+    while _reap() and (left := descendants_of(os.getpid())):
+        if time.monotonic() > grace:
+            for pid in left:
+                if pid not in said:
+                    print(f"Ending a process that was left behind: {pid} {_command(pid)}", file=sys.stderr)
+                said.add(pid)
+                _kill(pid)
+        time.sleep(0.05)
+
+
+def _reap() -> bool:
+    """Collect what has ended; whether anything is left."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:200]
+    except OSError:
+        return ""
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
