@@ -12,6 +12,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 
 from mlmodels import artifacts, registry, releases
+from mlmodels.manifests import RefusedArtifact
 from mlmodels.models import MLModel, ModelVersion, Release, State
 from serving_site.accounts.models import User, audit
 
@@ -98,10 +99,12 @@ class MLModelAdmin(admin.ModelAdmin[MLModel]):
             try:
                 artifact = artifacts.take_zip(form.cleaned_data["artifact"])
                 version = registry.register(artifact, by=_person(request), request=request)
-            except artifacts.RefusedArtifact as error:
+            except RefusedArtifact as error:
                 form.add_error("artifact", str(error))
+            except OSError as error:
+                form.add_error("artifact", f"The artifact could not be stored: {error}.")
             else:
-                messages.success(request, f"{version} is stored. A worker checks it; reload to see the verdict.")
+                messages.success(request, f"Stored as {version}. A worker checks it; reload to see the verdict.")
                 return HttpResponseRedirect(reverse("admin:mlmodels_modelversion_change", args=[version.pk]))
         context = {
             **self.admin_site.each_context(request),
@@ -223,7 +226,7 @@ def confirmed(
         except (releases.NotReleasable, releases.LostRace) as error:
             form.add_error(None, str(error))
         else:
-            messages.success(request, f"{release.version} is live as release {release.number}.")
+            messages.success(request, f"Live now: {release.version}, release {release.number}.")
             return HttpResponseRedirect(reverse("admin:mlmodels_mlmodel_change", args=[model.pk]))
     context = {**admin.site.each_context(request), "form": form, "title": title, "question": question}
     context |= {"is_possible": is_possible, "back": reverse("admin:mlmodels_mlmodel_change", args=[model.pk])}

@@ -6,12 +6,13 @@ admission check, a job (`mlmodels.tasks`).
 
 import hashlib
 import json
+import lzma
 import os
-import re
 import stat
 import struct
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,20 +22,19 @@ from django.conf import settings
 from django.core.files.base import ContentFile, File
 from django.core.files.storage import storages
 
-from mlmodels import signature
-from mlmodels.models import SLUG
+from mlmodels import manifests
+from mlmodels.manifests import MANIFEST, WEIGHTS, RefusedArtifact
 
-MANIFEST = "manifest.json"
-WEIGHTS = "weights.safetensors"
 MAX_MANIFEST_BYTES = 8 * 1024 * 1024
 MAX_HEADER_BYTES = 16 * 1024 * 1024
 CHUNK = 1024 * 1024
 EXECUTABLE = {".pt": "PyTorch pickles", ".pth": "PyTorch pickles", ".pkl": "pickles", ".bin": "PyTorch pickles",
               ".pt2": "exported programs (.pt2)", ".ts": "TorchScript", ".onnx": "ONNX", ".npz": "pickles"}  # fmt: skip
-
-
-class RefusedArtifact(ValueError):
-    """The artifact cannot be accepted; the message is one sentence for the person who gave it."""
+PYTORCH_ARCHIVES = {
+    "archive_format": "an exported program (.pt2)",
+    "constants.pkl": "a TorchScript archive",
+    "data.pkl": "a PyTorch pickle",
+}
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Artifact:
 
 def take_folder(folder: Path) -> Artifact:
     """Read, judge and store the artifact in `folder`. Raises RefusedArtifact."""
-    names = sorted(os.listdir(folder)) if folder.is_dir() else []
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     if not names:
         raise RefusedArtifact(f"{folder.name} is not a folder with {MANIFEST} and {WEIGHTS}.")
     _judge_names(names)
@@ -66,26 +66,39 @@ def take_zip(file: Any) -> Artifact:
     except (zipfile.BadZipFile, OSError, ValueError):
         raise RefusedArtifact(f"The file is not a zip of {MANIFEST} and {WEIGHTS}.") from None
     with archive:
-        _judge_names([member.filename for member in archive.infolist()])
+        names = [member.filename for member in archive.infolist()]
+        _judge_contents(names)
+        _judge_names(names)
         for member in archive.infolist():
             if stat.S_ISLNK(member.external_attr >> 16):
                 raise RefusedArtifact(f"{member.filename} is a link or not a plain file; give the file itself.")
             _judge_size(member.filename, member.file_size)
         try:
             return _take(archive.open)
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError, EOFError) as error:
             raise RefusedArtifact(f"The zip cannot be read: {error}.") from None
 
 
 def _open_plain(path: Path) -> IO[bytes]:
     """Open without following a link that was put there since we looked."""
-    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb")
+    try:
+        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
+    except OSError as error:
+        raise RefusedArtifact(f"{path.name} cannot be read: {error.strerror}.") from None
     try:
         _judge_size(path.name, os.fstat(file.fileno()).st_size)
     except RefusedArtifact:
         file.close()
         raise
     return file
+
+
+def _judge_contents(names: list[str]) -> None:
+    """Say it in so many words when somebody gives what PyTorch itself saved: each is a zip too."""
+    inside = {name.rsplit("/", 1)[-1] for name in names}
+    for mark, kind in PYTORCH_ARCHIVES.items():
+        if mark in inside:
+            raise RefusedArtifact(f"The file is {kind}, which can run code when loaded; export {WEIGHTS} instead.")
 
 
 def _judge_names(names: list[str]) -> None:
@@ -114,7 +127,7 @@ def _judge_size(name: str, size: int) -> None:
 def _take(open_file: Callable[[str], IO[bytes]]) -> Artifact:
     with open_file(MANIFEST) as file:
         text = _bounded(file, MAX_MANIFEST_BYTES)
-    manifest = read_manifest(text)
+    manifest = manifests.read(text)
     claimed = manifest["files"][WEIGHTS]
     with open_file(WEIGHTS) as file, tempfile.TemporaryFile() as kept:
         digest, size = _copy_hashed(file, kept)
@@ -131,9 +144,8 @@ def _take(open_file: Callable[[str], IO[bytes]]) -> Artifact:
 
 
 def _store(name: str, content: Any) -> None:
-    """Files are named by their content, so what is there already is the same."""
-    if not storages["artifacts"].exists(name):
-        storages["artifacts"].save(name, content)
+    """Also where a file of that name is: it was named by its content, which a disk may have spoilt since."""
+    storages["artifacts"].save(name, content)
 
 
 def _bounded(file: IO[bytes], limit: int) -> bytes:
@@ -164,75 +176,11 @@ def _judge_weights(file: IO[bytes], size: int) -> None:
         raise RefusedArtifact(f"{WEIGHTS} is not a safetensors file: its header claims {length:,} bytes.")
     try:
         header = json.loads(file.read(length))
-        ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
+        ends = [int(tensor["data_offsets"][1]) for name, tensor in header.items() if name != "__metadata__"]
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError):
         raise RefusedArtifact(f"{WEIGHTS} is not a safetensors file: its header cannot be read.") from None
     if not ends or max(ends) != size - 8 - length:
         raise RefusedArtifact(
             f"{WEIGHTS} claims {max(ends, default=0):,} bytes of tensors and has {size - 8 - length:,}."
         )
     file.seek(0)
-
-
-def read_manifest(text: bytes) -> dict[str, Any]:
-    """The manifest, complete and well-formed. Raises RefusedArtifact naming the field at fault."""
-    try:
-        manifest = json.loads(text.decode("utf-8"), parse_constant=_no_constant)
-    except UnicodeDecodeError as error:
-        raise RefusedArtifact(f"{MANIFEST} is not UTF-8: byte {error.start}.") from None
-    except json.JSONDecodeError as error:
-        raise RefusedArtifact(f"{MANIFEST}, line {error.lineno}, column {error.colno}: {error.msg}.") from None
-    except (ValueError, RecursionError) as error:
-        raise RefusedArtifact(f"{MANIFEST}: {error}.") from None
-    if not isinstance(manifest, dict):
-        raise RefusedArtifact(f"{MANIFEST} must hold one JSON object.")
-    for name, (holds, expected) in FIELDS.items():
-        if not holds(manifest.get(name)):
-            raise RefusedArtifact(f"{MANIFEST}, field {name}: expected {expected}, found {_shown(manifest.get(name))}.")
-    try:
-        signature.check(manifest["signature"])
-    except signature.InvalidSignature as error:
-        raise RefusedArtifact(f"{MANIFEST}, field signature: {error}") from None
-    return manifest
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-def _shown(value: object) -> str:
-    return "nothing" if value is None else ascii(value)[:60]
-
-
-def _is_weights_entry(files: object) -> bool:
-    if not isinstance(files, dict) or set(files) != {WEIGHTS} or not isinstance(files[WEIGHTS], dict):
-        return False
-    sha256, size = files[WEIGHTS].get("sha256"), files[WEIGHTS].get("size")
-    return isinstance(sha256, str) and bool(re.fullmatch("[0-9a-f]{64}", sha256)) and type(size) is int and size > 0
-
-
-def _is_golden(golden: object) -> bool:
-    return (
-        isinstance(golden, list)
-        and 1 <= len(golden) <= 1000
-        and all(isinstance(one, dict) and set(one) == {"input", "output"} for one in golden)
-    )
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= 10_000 and "\0" not in value
-
-
-FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "format": (lambda value: type(value) is int and value == 1, "1"),
-    "slug": (lambda value: _is_text(value) and bool(re.fullmatch(SLUG, value)) and len(value) <= 60, "a slug"),
-    "title": (lambda value: _is_text(value) and len(value) <= 120, "a text of at most 120 characters"),
-    "task": (lambda value: value in ("classification", "regression"), "classification or regression"),
-    "architecture": (_is_text, "the name of an architecture"),
-    "params": (lambda value: isinstance(value, dict), "an object"),
-    "max_batch": (lambda value: type(value) is int and 1 <= value <= 4096, "a whole number from 1 to 4096"),
-    "signature": (lambda value: isinstance(value, dict), "an object"),
-    "files": (_is_weights_entry, f'{{"{WEIGHTS}": {{"sha256": …, "size": …}}}} and nothing else'),
-    "golden": (_is_golden, "a list of at least one {input, output}"),
-    "metrics": (lambda value: isinstance(value, dict), "an object"),
-}

@@ -29,7 +29,7 @@ class About:
 def about(version: ModelVersion) -> About:
     """Everything that the live version's manifest can say; what it lacks is left empty, never invented."""
     manifest = version.manifest
-    metrics, dataset = version.metrics, manifest.get("dataset", {})
+    metrics, dataset = version.metrics, manifest.get("dataset") or {}
     held_out = int(metrics.get("rows") or dataset.get("holdout_rows") or 0)
     learned = int(dataset.get("rows") or 0) - held_out
     noun = _noun(version.signature)

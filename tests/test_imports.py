@@ -26,7 +26,7 @@ LAYERS = [
     "mlmodels.executor",
     "mlmodels.training",
     "mlmodels.models",
-    "mlmodels.artifacts mlmodels.registry",
+    "mlmodels.manifests mlmodels.artifacts mlmodels.registry",
     "mlmodels.runtime",
     "mlmodels.releases",
     "mlmodels.tasks",

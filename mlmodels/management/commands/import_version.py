@@ -8,6 +8,7 @@ from django.core.management.base import CommandError, CommandParser
 from mlmodels import artifacts, registry, releases
 from mlmodels.management.base import Command as Base
 from mlmodels.management.base import await_check
+from mlmodels.manifests import RefusedArtifact
 from mlmodels.models import ModelVersion, State
 
 
@@ -49,8 +50,10 @@ class Command(Base):
         try:
             artifact = artifacts.take_folder(path) if path.is_dir() else artifacts.take_zip(path)
             version = registry.register(artifact, by=None)
-        except artifacts.RefusedArtifact as error:
+        except RefusedArtifact as error:
             raise CommandError(str(error)) from None
+        except OSError as error:
+            raise CommandError(f"The artifact could not be stored: {error}.") from None
         self.say(f"{version} is stored; a worker checks it now.")
         version = await_check(version)
         if version.state != State.HEALTHY:
