@@ -106,12 +106,12 @@ def quarantine(version: ModelVersion, reason: str) -> bool:
     whether this call did it.
     """
     with transaction.atomic():
+        model = _locked(version.model_id)
         if not ModelVersion.objects.filter(pk=version.pk, state=State.HEALTHY).update(
             state=State.QUARANTINED, state_reason=reason
         ):
             return False
         audit(None, "version.quarantine", version, before={"state": "healthy"}, after={"reason": reason})
-        model = MLModel.objects.select_for_update(of=("self",)).select_related("live_release").get(pk=version.model_id)
         target = previous_healthy(model, version)
         live = model.live_release
         if live and live.version_id == version.pk and target:
@@ -133,6 +133,11 @@ def live_at(model: MLModel, at: Any = None) -> Release | None:
     return model.releases.filter(at__lte=at or timezone.now()).order_by("-number").first()
 
 
+def _locked(key: Any) -> MLModel:
+    """The model, which nobody else releases or takes out of service until the transaction ends."""
+    return MLModel.objects.select_for_update(of=("self",)).select_related("live_release__version").get(pk=key)
+
+
 def _judge(version: ModelVersion, live: Release | None) -> None:
     version.refresh_from_db(fields=["state", "state_reason"])
     if version.state != State.HEALTHY:
@@ -152,9 +157,11 @@ def _announce(model: MLModel, version: ModelVersion) -> None:
 
 
 def _wait_until_warm(version: ModelVersion, warm_s: float) -> None:
+    """Returns when every worker holds it or time is up. Raises NotReleasable when loading it showed a broken file."""
     until = time.monotonic() + warm_s
     while time.monotonic() < until and not _is_warm(version):
-        time.sleep(0.1)
+        _judge(version, None)
+        time.sleep(0.05)
 
 
 def _is_warm(version: ModelVersion) -> bool:
@@ -171,6 +178,8 @@ def _flip(
 ) -> Release:
     try:
         with transaction.atomic():
+            _locked(model.pk)
+            _judge(version, None)
             release = _insert(model, version, expected, **context)
             if move_queued and expected:
                 _move(expected.version, version)

@@ -1,5 +1,6 @@
 """The background work of this app: the admission check of a version, and warming what is live or about to be."""
 
+import functools
 import time
 import uuid
 
@@ -42,14 +43,17 @@ def record_verdicts(rows: kinds.FinishedRows) -> None:
         if waiting.update(state=state, state_reason=reason):
             audit(None, f"version.{state}", job.version, after={"reason": reason})
             if state == State.REFUSED:
-                transaction.on_commit(lambda version=job.version: registry.discard_files(version))  # type: ignore[misc]
+                names = (job.version.manifest_sha256, job.version.weights_sha256)
+                transaction.on_commit(functools.partial(registry.discard_files, *names))
 
 
-def warm() -> None:
+def warm() -> bool:
     """Load what is live, as far as there is room, and what is about to go live, before a click needs it.
 
-    A version whose stored file is broken is taken out of service here, before it serves.
+    A version whose stored file is broken is taken out of service here, before it serves. Returns whether anything was
+    loaded: a promotion waits for the heartbeat that says so.
     """
+    loaded = False
     here = runtime.get_runtime()
     models = MLModel.objects.select_related("next_version__model", "live_release__version__model")
     for model in models.exclude(next_version=None, live_release=None):
@@ -58,12 +62,13 @@ def warm() -> None:
             wanted.append(model.live_version)
         for version in wanted:
             if version and version.state == State.HEALTHY:
-                _warm(here, version)
+                loaded |= _warm(here, version)
+    return loaded
 
 
-def _warm(here: runtime.Runtime, version: ModelVersion) -> None:
+def _warm(here: runtime.Runtime, version: ModelVersion) -> bool:
     if version.pk in here.loaded() or time.monotonic() < _failed_until.get(version.pk, 0.0):
-        return
+        return False
     try:
         here.warm(version)
     except runtime.BrokenArtifact as error:
@@ -71,6 +76,9 @@ def _warm(here: runtime.Runtime, version: ModelVersion) -> None:
     except (ExecutorError, OSError) as error:
         _failed_until[version.pk] = time.monotonic() + WARM_AGAIN_S
         log.warning("warm_failed", version=str(version), error=str(error))
+    else:
+        return True
+    return False
 
 
 kinds.register(VersionCheck, "check.v1", check, deadline_s=180.0, on_finished=record_verdicts)

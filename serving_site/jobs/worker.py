@@ -27,13 +27,17 @@ SHUTDOWN_S = 60
 BUSY_S = 20
 """How long a worker thread waits for SQLite's one writer; a web thread waits for less (settings)."""
 
-_ticks: list[tuple[Callable[[], None], float]] = []
+Tick = Callable[[], bool | None]
+_ticks: list[tuple[Tick, float]] = []
 _facts: list[Callable[[], dict[str, Any]]] = []
 _on_stop: list[Callable[[], None]] = []
 
 
-def on_tick(every_s: float, tick: Callable[[], None]) -> None:
-    """Call `tick` about every `every_s` seconds in each worker process, on a thread of its own."""
+def on_tick(every_s: float, tick: Tick) -> None:
+    """Call `tick` about every `every_s` seconds in each worker process, on a thread of its own.
+
+    Where it returns True the heartbeat has news and is written at once.
+    """
     _ticks.append((tick, every_s))
 
 
@@ -118,14 +122,15 @@ class WorkerProcess:
         sweep.sweep()
         sweep.forget_dead_workers()
 
-    def _every(self, seconds: float, work: Callable[[], None]) -> None:
+    def _every(self, seconds: float, work: Tick) -> None:
         threading.Thread(target=self._loop, args=(seconds, work), name=work.__name__, daemon=True).start()
 
-    def _loop(self, seconds: float, work: Callable[[], None]) -> None:
+    def _loop(self, seconds: float, work: Tick) -> None:
         be_patient()
         while not self.stopped.wait(seconds):
             try:
-                work()
+                if work():
+                    self._beat()
             except (OperationalError, InterfaceError) as error:
                 log.warning("database_away", during=work.__name__, error=str(error).strip()[:200])
                 sweep.be_calm()
