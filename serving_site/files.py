@@ -9,9 +9,7 @@ from django.core.files.storage import storages
 from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
-from serving_site.storage import NAME, worker_key
-
-CHUNK = 1024 * 1024
+from serving_site.storage import CHUNK, MISSING, NAME, worker_key
 
 
 @csrf_exempt
@@ -27,7 +25,7 @@ def internal_file(request: HttpRequest, area: str, name: str) -> HttpResponseBas
         return _store(request, area, name)
     storage = storages[area]
     if not storage.exists(name):
-        return HttpResponse(status=404)
+        return HttpResponse(status=404, headers={MISSING: "missing"})
     if request.method == "DELETE":
         storage.delete(name)
         return HttpResponse(status=204)

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import os
 import re
+import shutil
 import tempfile
 import urllib.error
 import urllib.request
@@ -18,12 +19,15 @@ from pathlib import Path
 from typing import IO, Any
 
 from django.conf import settings
-from django.core.files.base import ContentFile, File
+from django.core.files.base import File
 from django.core.files.storage import FileSystemStorage, Storage
 from django.utils.deconstruct import deconstructible
 
 NAME = re.compile(r"[0-9a-f][0-9a-f-]{15,79}")
 """What a file may be called: a sha256 in hex, or a UUID."""
+
+
+CHUNK = 1024 * 1024
 
 
 def worker_key() -> str:
@@ -53,14 +57,17 @@ class LocalStorage(FileSystemStorage):
 
     def _save(self, name: str, content: Any) -> str:
         target = Path(self.path(name))
+        is_new = not target.parent.exists()
         target.parent.mkdir(parents=True, exist_ok=True)
         with _draft(target.parent) as draft:
             for chunk in content.chunks():
                 draft.write(chunk)
             draft.flush()
             os.fsync(draft.fileno())
-            os.replace(draft.name, target)
+            Path(draft.name).replace(target)
         _sync_folder(target.parent)
+        if is_new:
+            _sync_folder(target.parent.parent)
         return name
 
 
@@ -82,15 +89,25 @@ def _sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
+MISSING = "X-Stored-File"
+"""A header of the 404 that means "no such file": any other 404 comes from a wrong key or address, and a worker must
+not take a version out of service for that."""
+
+
 @deconstructible
 class SiteStorage(Storage):
-    """The web host's files, read and written by name at /internal/files/ with the worker key."""
+    """The web host's files, read and written by name at /internal/files/ with the worker key.
+
+    A file that is not there is FileNotFoundError; every other failure is another OSError.
+    """
 
     TIMEOUT_S = 30
 
     def __init__(self, base: str) -> None:
         host, _, self.area = base.rpartition("/")
         self.url_base = f"http://{host}/internal/files/{self.area}"
+        # Never through a proxy of the environment: the key is for the web host alone.
+        self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def _request(self, method: str, name: str, body: Any = None, **headers: str) -> Any:
         request = urllib.request.Request(  # noqa: S310 - the scheme is ours
@@ -98,15 +115,26 @@ class SiteStorage(Storage):
         )
         request.add_header("Authorization", f"Bearer {worker_key()}")
         try:
-            return urllib.request.urlopen(request, timeout=self.TIMEOUT_S)  # noqa: S310
+            return self.opener.open(request, timeout=self.TIMEOUT_S)
         except urllib.error.HTTPError as error:
-            if error.code == 404:
-                raise FileNotFoundError(name) from None
-            raise OSError(f"the web host answered {error.code} for file {name}") from None
+            with error:
+                if error.code == 404 and error.headers[MISSING]:
+                    raise FileNotFoundError(name) from None
+                raise OSError(f"the web host answered {error.code} for file {name}") from None
 
-    def _open(self, name: str, mode: str = "rb") -> File[bytes]:
-        with self._request("GET", name) as answer:
-            return ContentFile(answer.read(), name=name)
+    def _open(self, name: str, mode: str = "rb") -> File[bytes]:  # noqa: ARG002 - Django's signature
+        """A local copy, whole: a connection that ends early is an OSError, never a shorter file."""
+        kept = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+        try:
+            with self._request("GET", name) as answer:
+                shutil.copyfileobj(answer, kept, CHUNK)
+                if kept.tell() != int(answer.headers["Content-Length"]):
+                    raise OSError(f"the web host sent {kept.tell()} bytes of file {name}")
+        except BaseException:
+            kept.close()
+            raise
+        kept.seek(0)
+        return File(kept, name=name)
 
     def _save(self, name: str, content: Any) -> str:
         content.seek(0)
