@@ -8,10 +8,11 @@ import os
 import secrets
 import socket
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
-import environ
 import django_stubs_ext
+import environ
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
@@ -20,7 +21,32 @@ from serving_site import logs
 django_stubs_ext.monkeypatch()  # generic classes such as ModelAdmin[Release] at run time
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-env = environ.FileAwareEnv()
+
+
+class Environment(environ.FileAwareEnv):  # type: ignore[misc]
+    """The environment; a value that cannot be read stops the start and names its variable.
+
+    A value is what it says: the library would take a secret that begins with $ for another variable's name.
+    """
+
+    def get_value(self, var: str, cast: Any = None, *args: Any, **options: Any) -> Any:
+        value = self.ENVIRON.get(var, "")
+        try:
+            if isinstance(value, str) and value.startswith("$"):
+                return self.parse_value(value, cast)
+            return super().get_value(var, cast, *args, **options)
+        except ValueError as error:
+            raise ImproperlyConfigured(f"{var} cannot be read: {error}.") from None
+
+    def count(self, var: str, default: int) -> int:
+        """A whole number from 1."""
+        number: int = self.int(var, default=default)
+        if number < 1:
+            raise ImproperlyConfigured(f"{var} is {number}: expected 1 or more.")
+        return number
+
+
+env = Environment()
 
 DEBUG = env.bool("DEBUG", default=False)
 DATA_DIR = Path(env.str("DATA_DIR", default=str(BASE_DIR / "data"))).resolve()
@@ -66,7 +92,8 @@ if not DEBUG and "*" in ALLOWED_HOSTS:
 RABBITMQ_URL = env.str("RABBITMQ_URL", default="")
 EMBEDDED = not RABBITMQ_URL
 QUORUM_QUEUES = env.bool("QUORUM_QUEUES", default=False)
-if RABBITMQ_URL and not env.str("DATABASE_URL", default=""):
+DATABASE_URL = env.str("DATABASE_URL", default="")
+if RABBITMQ_URL and not DATABASE_URL.startswith("postgres"):
     raise ImproperlyConfigured(
         "RABBITMQ_URL is set without DATABASE_URL: several processes need PostgreSQL. Set both, or neither."
     )
@@ -129,8 +156,13 @@ SQLITE = {
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
     },
 }
-if env.str("DATABASE_URL", default=""):
-    DATABASES = {"default": env.db_url("DATABASE_URL")}
+if DATABASE_URL:
+    if urlsplit(DATABASE_URL).scheme not in ("postgres", "postgresql", "sqlite"):
+        raise ImproperlyConfigured("DATABASE_URL has no known scheme: expected postgres:// or sqlite:///.")
+    try:
+        DATABASES = {"default": env.db_url_config(DATABASE_URL)}
+    except ValueError as error:
+        raise ImproperlyConfigured(f"DATABASE_URL cannot be read: {error}.") from None
     DATABASES["default"]["CONN_MAX_AGE"] = None
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
     if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
@@ -150,25 +182,29 @@ DRAMATIQ_BROKER = {
         "dramatiq.middleware.Retries",  # only so that an actor can say max_retries=0
     ],
 }
-WORKER_SLOTS = env.int("WORKER_SLOTS", default=2)
+WORKER_SLOTS = env.count("WORKER_SLOTS", default=2)
 
 MODEL_ARCHITECTURES = ["mlmodels.architectures"]
-MODEL_CACHE = env.int("MODEL_CACHE", default=4)
-MODEL_MEMORY_MB = env.int("MODEL_MEMORY_MB", default=2048)
+MODEL_CACHE = env.count("MODEL_CACHE", default=4)
+MODEL_MEMORY_MB = env.count("MODEL_MEMORY_MB", default=2048)
 PREDICTION_DEADLINE_S = env.float("PREDICTION_DEADLINE_S", default=20.0)
-MAX_ARTIFACT_BYTES = env.int("MAX_ARTIFACT_BYTES", default=1024**3)
+MAX_ARTIFACT_BYTES = env.count("MAX_ARTIFACT_BYTES", default=1024**3)
 
-STORAGE_URL = env.str("STORAGE_URL", default=f"file://{DATA_DIR}/files")
+STORAGE_URL = env.str("STORAGE_URL", default=(DATA_DIR / "files").as_uri())
 _storage = urlsplit(STORAGE_URL)
 _STORAGES = {"file": "serving_site.storage.LocalStorage", "site": "serving_site.storage.SiteStorage"}
 if _storage.scheme not in _STORAGES:
     raise ImproperlyConfigured(f"STORAGE_URL starts with {_storage.scheme!r}: expected file:// or site://.")
+if _storage.scheme == "file" and (_storage.netloc or not _storage.path.startswith("/")):
+    raise ImproperlyConfigured(f"STORAGE_URL is {STORAGE_URL!r}: expected file:///an/absolute/folder.")
+if _storage.scheme == "site" and (not _storage.hostname or _storage.path.strip("/")):
+    raise ImproperlyConfigured(f"STORAGE_URL is {STORAGE_URL!r}: expected site://host:port.")
 if _storage.scheme == "site" and not env.str("SECRET_KEY", default=""):
     raise ImproperlyConfigured("STORAGE_URL=site:// needs SECRET_KEY: the web host and its workers share it.")
 
 
 def _file_storage(area: str) -> dict[str, object]:
-    base = f"{_storage.path}/{area}" if _storage.scheme == "file" else f"{_storage.netloc}/{area}"
+    base = f"{unquote(_storage.path)}/{area}" if _storage.scheme == "file" else f"{_storage.netloc}/{area}"
     return {"BACKEND": _STORAGES[_storage.scheme], "OPTIONS": {"base": base}}
 
 
@@ -187,7 +223,7 @@ STATIC_ROOT = DATA_DIR / "static"
 WHITENOISE_MANIFEST_STRICT = False  # a page without its style is better than no page
 STATICFILES_DIRS = [BASE_DIR / "serving_site" / "static"]
 
-MAX_UPLOAD_BYTES = env.int("MAX_UPLOAD_BYTES", default=10 * 1024**2)
+MAX_UPLOAD_BYTES = env.count("MAX_UPLOAD_BYTES", default=10 * 1024**2)
 FILE_UPLOAD_HANDLERS = [
     "serving_site.uploads.CappedUpload",
     "django.core.files.uploadhandler.MemoryFileUploadHandler",
