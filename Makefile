@@ -1,7 +1,7 @@
 # `make` alone lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test test-deploy lint format dev services bench requirements packages
+.PHONY: help run test test-deploy lint format dev services bench screenshots requirements packages
 PYTHON := .venv/bin/python
 ARGS ?=
 
@@ -35,6 +35,10 @@ services: ## A private RabbitMQ and PostgreSQL in the foreground, for developmen
 bench: ## Measure speed, beside other ways to serve
 	@deploy/local/venv dev
 	@exec $(PYTHON) -m tests.benchmarks $(ARGS)
+
+screenshots: ## Take the pictures of the README anew
+	@deploy/local/venv dev
+	@$(PYTHON) -m tests.browser.screenshots
 
 requirements: ## Compile requirements/*.in into pinned *.txt
 	@deploy/local/venv dev

@@ -26,7 +26,8 @@ class Person:
 
     def __init__(self, base: str, name: str, password: str) -> None:
         self.base, self.name, self.password = base, name, password
-        self.opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
+        self.cookies = CookieJar()
+        self.opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(self.cookies))
 
     def get(self, path: str) -> Answer:
         return self._open(urllib.request.Request(self.base + path))

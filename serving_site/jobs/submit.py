@@ -18,7 +18,7 @@ def submit(job: Job) -> None:
     and a newcomer starts beside the head of the line, so claims are fair without counting anything.
     """
     kind = KINDS[type(job)]
-    with transaction.atomic():
+    with transaction.atomic(savepoint=False):
         job.turn, job.created_at = _turn_and_time(kind.table, job)
         with contextlib.suppress(AttributeError):
             job.request_id = job.request_id or _request_id()

@@ -17,8 +17,7 @@ class Browser:
 
     def __init__(self, base: str, person: Person) -> None:
         self.connection = http.client.HTTPConnection(urlsplit(base).netloc, timeout=20)
-        jar = next(handler for handler in person.opener.handlers if hasattr(handler, "cookiejar")).cookiejar
-        self.headers = {"Cookie": "; ".join(f"{cookie.name}={cookie.value}" for cookie in jar)}
+        self.headers = {"Cookie": "; ".join(f"{cookie.name}={cookie.value}" for cookie in person.cookies)}
         self.token = ""
 
     def get(self, path: str) -> str:
