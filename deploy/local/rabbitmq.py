@@ -89,7 +89,7 @@ class RabbitMQ:
 
     def close_all_connections(self, reason: str = "closed by a test") -> None:
         """Have the broker close every client's connection."""
-        self.ctl("close_all_connections", reason)
+        self.ctl("close_all_connections", "--global", reason)
 
     def _add_vhost(self, name: str) -> None:
         self.ctl("add_vhost", name)
