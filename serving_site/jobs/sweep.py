@@ -112,11 +112,19 @@ def _as_text(queues: object) -> str:
 
 
 def _ring(kind: Kind, wanted: int) -> int:
+    """Ring as often as the queue deserves, and note at the rows in front that it was rung for them."""
     try:
-        return ring.ring_confirmed(kind, wanted)
-    except Exception as error:  # the broker is away; the next round tries again
+        sent = ring.ring_confirmed(kind, wanted)
+    except Exception as error:  # noqa: BLE001 - the broker is away, in one of many ways; the next round tries again
         log.warning("sweep_ring_failed", queue=kind.queue, error=repr(error))
         return 0
+    if sent:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"UPDATE {kind.table} SET rung_at = {sql.clock()} WHERE status = 'queued' AND id IN "
+                f"(SELECT id FROM {kind.table} WHERE status = 'queued' ORDER BY lane, turn, id LIMIT {sent})"
+            )
+    return sent
 
 
 def forget_dead_workers() -> None:

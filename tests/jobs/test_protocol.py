@@ -5,6 +5,7 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
+import dramatiq
 import pytest
 from django.db import DatabaseError, connection, transaction
 
@@ -236,6 +237,12 @@ def test_the_sweeper_rings_once_per_waiting_row_and_never_more_than_live_slots(s
     Worker.objects.create(slots=3, **worker)
     Worker.objects.create(slots=8, **{**worker, "seen_at": worker["seen_at"].replace(year=2020)})
     assert sweep.live_slots(kind) == 3
+    time.sleep(0.3)  # the submits' own rings are under way
+    dramatiq.get_broker().flush_all()
+    assert sweep.sweep()["rings"] == 3
+    assert sweep.sweep()["rings"] == 0  # three rings wait in the queue and nobody has heard them
+    rung = Prediction.objects.filter(rung_at__isnull=False).order_by("turn")
+    assert list(rung) == list(Prediction.objects.order_by("turn")[:3])
 
 
 def test_a_waiter_is_woken_by_the_finish(send: Submit, kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
