@@ -1,9 +1,11 @@
 """The tree is the diagram: a module imports only what stands above its own line here."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -142,3 +144,33 @@ def test_the_web_process_loads_its_urls_without_torch(tmp_path: Path) -> None:
         check=False,
     )
     assert (done.stdout.strip(), done.stderr, done.returncode) == ("", "", 0)
+
+
+def role_of(module: str) -> str:
+    """Which requirements a module may use: those of the leanest host that imports it."""
+    if module.startswith("mlmodels.training"):
+        return "train"
+    return "worker" if module.startswith(("mlmodels.architectures", "mlmodels.ink", "mlmodels.executor")) else "web"
+
+
+def declared(role: str) -> set[str]:
+    """The distributions that a role asks for by name, with those of the roles below it."""
+    wanted = {"torch"} if role != "web" else set()
+    for line in (REPOSITORY / "requirements" / f"{role}.in").read_text().splitlines():
+        if line.startswith("-r "):
+            wanted |= declared(line.removeprefix("-r ").removesuffix(".in"))
+        elif line and not line.startswith("#"):
+            wanted.add(re.split(r"[\[=; ]", line)[0])
+    return wanted
+
+
+def test_each_module_imports_only_packages_that_its_host_installs() -> None:
+    distributions = packages_distributions()
+    undeclared = {
+        f"{module} imports {name}, which {role_of(module)}.in does not name"
+        for module, path in MODULES.items()
+        for _, whole in imports(path)
+        if (name := whole.split(".")[0]) not in (*PACKAGES, *sys.stdlib_module_names)
+        and not {one.lower().replace("_", "-") for one in distributions.get(name, [])} & declared(role_of(module))
+    }
+    assert undeclared == set()
