@@ -1,4 +1,4 @@
-"""A storage of artifacts of the test's own, and an artifact of the zoo to spoil."""
+"""Databases and a storage of the test's own, and an artifact of the zoo to spoil."""
 
 import json
 from collections.abc import Callable
@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 
 from tests import zoo
+from tests.jobs.conftest import engine
+
+__all__ = ("edit", "engine", "folder", "stored")
 
 
 @pytest.fixture

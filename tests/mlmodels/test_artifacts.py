@@ -70,10 +70,7 @@ def torchscript() -> bytes:
 
 
 def exported_program() -> bytes:
-    return saved(
-        lambda program, file: torch.export.save(program, file),
-        torch.export.export(torch.nn.Linear(1, 2), (torch.zeros(1, 1),)),
-    )
+    return saved(torch.export.save, torch.export.export(torch.nn.Linear(1, 2), (torch.zeros(1, 1),)))
 
 
 def safetensors(header: bytes, tensors: bytes = bytes(8)) -> bytes:
@@ -163,9 +160,7 @@ SPOILT_FOLDERS: dict[str, tuple[Spoil, str]] = {
     "wrong size": (
         lambda folder: edit(
             folder,
-            files={
-                "weights.safetensors": {"sha256": sha256((folder / "weights.safetensors").read_bytes()), "size": 1}
-            },
+            files={"weights.safetensors": {"sha256": sha256((folder / "weights.safetensors").read_bytes()), "size": 1}},
         ),
         "… and 1.",
     ),
