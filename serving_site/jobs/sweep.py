@@ -1,7 +1,7 @@
 """The sweeper: every few seconds, somewhere, what was lost is found again."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import structlog
 from django.db import DatabaseError, connection, transaction
@@ -23,8 +23,11 @@ LOCK = 7_301_001
 _calm_until = 0.0
 
 
-def sweep() -> dict[str, int]:
-    """One round over every kind; returns what was done: leases recovered, rows given up, rings sent."""
+def sweep(on_unheard: Callable[[Kind], None] = lambda _: None) -> dict[str, int]:
+    """One round over every kind; returns what was done: leases recovered, rows given up, rings sent.
+
+    `on_unheard` is called with a kind that deserves rings while the broker is away.
+    """
     done = {"recovered": 0, "gave_up": 0, "rings": 0}
     for kind in list(KINDS.values()):
         try:
@@ -33,7 +36,10 @@ def sweep() -> dict[str, int]:
             be_calm()
             raise
         if wanted:
-            done["rings"] += _ring(kind, wanted)
+            sent = _ring(kind, wanted)
+            done["rings"] += sent or 0
+            if sent is None:
+                on_unheard(kind)
     return done
 
 
@@ -111,13 +117,13 @@ def _as_text(queues: object) -> str:
     return queues if isinstance(queues, str) else str(queues).replace("'", '"')
 
 
-def _ring(kind: Kind, wanted: int) -> int:
-    """Ring as often as the queue deserves, and note at the rows in front that it was rung for them."""
+def _ring(kind: Kind, wanted: int) -> int | None:
+    """Ring as often as the queue deserves, and note it at the rows in front; None when the broker is away."""
     try:
         sent = ring.ring_confirmed(kind, wanted)
     except Exception as error:  # noqa: BLE001 - the broker is away, in one of many ways; the next round tries again
         log.warning("sweep_ring_failed", queue=kind.queue, error=repr(error))
-        return 0
+        return None
     if sent:
         with connection.cursor() as cursor:
             cursor.execute(

@@ -59,6 +59,7 @@ class WorkerProcess:
         self.slots = slots
         self.kinds = kinds or list(KINDS.values())
         self.stopped = threading.Event()
+        self.substitute = threading.Lock()
         broker = dramatiq.get_broker()
         self.dramatiq = dramatiq.Worker(
             broker, queues={kind.queue for kind in self.kinds}, worker_threads=slots, worker_timeout=200
@@ -119,8 +120,21 @@ class WorkerProcess:
             Worker.objects.create(pk=self.id, started_at=now, **named, **fresh)
 
     def _sweep(self) -> None:
-        sweep.sweep()
+        sweep.sweep(on_unheard=self._drain_unheard)
         sweep.forget_dead_workers()
+
+    def _drain_unheard(self, kind: Kind) -> None:
+        """The broker is away and rows wait: drain them on one thread of our own, so that they need not wait for it."""
+        if kind in self.kinds and self.substitute.acquire(blocking=False):
+            threading.Thread(target=self._substitute, args=(kind,), name="substitute", daemon=True).start()
+
+    def _substitute(self, kind: Kind) -> None:
+        try:
+            be_patient()
+            drain(kind)
+        finally:
+            connection.close()
+            self.substitute.release()
 
     def _every(self, seconds: float, work: Tick) -> None:
         threading.Thread(target=self._loop, args=(seconds, work), name=work.__name__, daemon=True).start()
