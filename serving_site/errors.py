@@ -7,6 +7,7 @@ from django.core.exceptions import RequestDataTooBig
 from django.db import InterfaceError, OperationalError, connection
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
+from structlog.contextvars import get_contextvars
 
 TEXTS = {
     400: ("That request could not be understood", "Go back, check what you sent and try again."),
@@ -23,7 +24,7 @@ def error_page(request: HttpRequest, status: int, detail: str = "") -> HttpRespo
     """The page for `status`; needs no database, so that it can be shown while that is away."""
     title, advice = TEXTS[status]
     context = {"status": status, "title": title, "message": f"{detail} {advice}".strip()}
-    page = render_to_string("error.html", {**context, "request_id": getattr(request, "id", "")})
+    page = render_to_string("error.html", {**context, "request_id": get_contextvars().get("request_id", "")})
     return HttpResponse(page, status=status, headers={"Retry-After": "5"} if status in (429, 503) else {})
 
 

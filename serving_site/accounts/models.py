@@ -5,6 +5,7 @@ from typing import Any
 from django.contrib.auth.models import AbstractUser
 from django.db import models
 from django.http import HttpRequest
+from structlog.contextvars import get_contextvars
 
 from serving_site.jobs.uuid7 import uuid7
 
@@ -53,7 +54,7 @@ def audit(
         before=before or {},
         after=after or {},
         ip=request.META.get("REMOTE_ADDR") or None if request else None,
-        request_id=getattr(request, "id", "") or "",
+        request_id=str(get_contextvars().get("request_id", ""))[:64],
     )
 
 
