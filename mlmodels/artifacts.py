@@ -137,7 +137,7 @@ def _take(open_file: Callable[[str], IO[bytes]]) -> Artifact:
                 f"{claimed['sha256'][:16]}… and {claimed['size']:,}."
             )
         _judge_weights(kept, size)
-        _store(digest, File(kept, name=digest))  # type: ignore[arg-type]
+        _store(digest, File(kept, name=digest))
     manifest_sha256 = hashlib.sha256(text).hexdigest()
     _store(manifest_sha256, ContentFile(text, name=manifest_sha256))
     return Artifact(manifest, manifest_sha256, digest, size + len(text))

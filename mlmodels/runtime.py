@@ -76,7 +76,7 @@ class Slot:
 
 
 class Runtime:
-    """At most `capacity` loaded versions; the one used longest ago is closed, and its memory is gone with its process."""
+    """At most `capacity` loaded versions; the one used longest ago is closed, and its memory goes with its process."""
 
     def __init__(self, capacity: int, cache: ArtifactCache) -> None:
         self.capacity = capacity

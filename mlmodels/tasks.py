@@ -57,11 +57,9 @@ def warm() -> bool:
     here = runtime.get_runtime()
     models = MLModel.objects.select_related("next_version__model", "live_release__version__model")
     for model in models.exclude(next_version=None, live_release=None):
-        wanted = [model.next_version] if model.next_version else []
-        if len(here.loaded()) < here.capacity:
-            wanted.append(model.live_version)
-        for version in wanted:
-            if version and version.state == State.HEALTHY:
+        has_room = len(here.loaded()) < here.capacity
+        for version in (model.next_version, model.live_version if has_room else None):
+            if version is not None and version.state == State.HEALTHY:
                 loaded |= _warm(here, version)
     return loaded
 

@@ -38,7 +38,7 @@ class PredictionAdmin(ReadOnlyAdmin):
         return as_block(prediction.outputs)
 
     def has_send_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("predictions.change_prediction")  # type: ignore[union-attr]
+        return request.user.has_perm("predictions.change_prediction")
 
     @admin.action(description="Send again, for their owners, on the live version", permissions=["send"])
     def send_again(self, request: HttpRequest, chosen: QuerySet[Prediction]) -> HttpResponse | None:

@@ -1,5 +1,7 @@
 """Submitting, and everything a person may do to their prediction afterwards."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import time
@@ -18,11 +20,13 @@ from predictions import pictures, uploads
 from predictions.models import Prediction, Source, search_text
 from serving_site.jobs import finish, sql
 from serving_site.jobs import submit as jobs_submit
-from serving_site.jobs.models import Lane, Status, Worker
+from serving_site.jobs.models import Lane, Status
 
-Files = Mapping[tuple[int, str], UploadedFile]
+Files = Mapping[tuple[int, str], UploadedFile[Any]]
 AHEAD_LIMIT = 1000
 ESTIMATE_FRESH_S = 1.0
+RECENT_S = 600
+"""Older completions say nothing about how fast work is done now."""
 
 
 class RejectedInput(ValueError):
@@ -161,18 +165,11 @@ def _rate() -> float | None:
     """Predictions completed per second in the last minute, computed at most once a second per process."""
     global _drained  # noqa: PLW0603 - a cache of one number
     if time.monotonic() - _drained[0] > ESTIMATE_FRESH_S:
-        recent = list(
-            Prediction.objects.filter(completed_at__isnull=False)
-            .order_by("-pk")
-            .values_list("completed_at", flat=True)[:200]
-        )
-        seconds = (sql.now() - min(recent)).total_seconds() if recent else 0.0
-        _drained = (time.monotonic(), len(recent) / seconds if recent and seconds < 600 else None)
+        done = Prediction.objects.filter(completed_at__isnull=False).order_by("-pk")
+        times = [at for at in done.values_list("completed_at", flat=True)[:200] if at is not None]
+        seconds = (sql.now() - min(times)).total_seconds() if times else 0.0
+        _drained = (time.monotonic(), len(times) / seconds if times and seconds < RECENT_S else None)
     return _drained[1]
-
-
-def has_workers() -> bool:
-    return Worker.objects.exists()
 
 
 def _chosen(model: MLModel, owner: Any, version: ModelVersion | None) -> ModelVersion:
@@ -183,7 +180,7 @@ def _chosen(model: MLModel, owner: Any, version: ModelVersion | None) -> ModelVe
     return version
 
 
-def _inspected(file: UploadedFile, field: str) -> str:
+def _inspected(file: UploadedFile[Any], field: str) -> str:
     try:
         return pictures.check_picture(file)
     except pictures.RejectedPicture as error:

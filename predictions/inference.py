@@ -165,7 +165,7 @@ def _failed_often(version: ModelVersion) -> bool:
 
 
 def _record(batch: Batch, result: Run, load_ms: float) -> None:
-    """One finish for the whole batch; previews of pictures are stored before it and removed if the row was fenced off."""
+    """One finish for the whole batch; previews are stored before it and removed where the row was fenced off."""
     outcomes, place = [], 0
     drawn: dict[uuid.UUID, list[str]] = {}
     for job in batch.jobs:

@@ -6,7 +6,7 @@ from django.utils.functional import SimpleLazyObject
 from serving_site import health
 
 
-def degraded(request: HttpRequest) -> dict[str, object]:  # noqa: ARG001 - Django's signature
+def degraded(request: HttpRequest) -> dict[str, object]:
     """Context processor: `degraded` is the sentence, or empty; asked only by templates that show it."""
     return {"degraded": SimpleLazyObject(lambda: sentence(health.degraded()))}
 

@@ -1,4 +1,4 @@
-"""Dramatiq's RabbitMQ broker, made safe for our use: bounded waits, and acknowledgements that cannot hit a wrong message.
+"""Dramatiq's RabbitMQ broker, made safe: bounded waits, and acknowledgements that cannot hit a wrong message.
 
 Nothing here carries a promise: the broker is a doorbell (see `serving_site.jobs`). A lost message costs at most the
 sweeper's interval.
@@ -18,7 +18,7 @@ upstream.MAX_ENQUEUE_ATTEMPTS = 2
 upstream.MAX_DECLARE_ATTEMPTS = 2
 
 
-class Consumer(upstream._RabbitmqConsumer):
+class Consumer(upstream._RabbitmqConsumer):  # noqa: SLF001 - the class has no public name
     """Acknowledges a message only on the connection that delivered it.
 
     Delivery tags count per channel. After a reconnect the worker thread would acknowledge its old tag on the new
@@ -26,18 +26,18 @@ class Consumer(upstream._RabbitmqConsumer):
     """
 
     def __next__(self) -> MessageProxy | None:
-        message: MessageProxy | None = super().__next__()
+        message: MessageProxy | None = super().__next__()  # type: ignore[no-untyped-call]
         if message is not None:
-            message._delivered_by = self  # type: ignore[attr-defined]
+            message.delivered_by = self  # type: ignore[attr-defined]
         return message
 
     def ack(self, message: Any) -> None:
-        if message._delivered_by is self:
-            super().ack(message)
+        if message.delivered_by is self:
+            super().ack(message)  # type: ignore[no-untyped-call]
 
     def nack(self, message: Any) -> None:
-        if message._delivered_by is self:
-            super().nack(message)
+        if message.delivered_by is self:
+            super().nack(message)  # type: ignore[no-untyped-call]
 
 
 class Broker(upstream.RabbitmqBroker):
@@ -53,7 +53,7 @@ class Broker(upstream.RabbitmqBroker):
         return Consumer
 
     def _build_queue_arguments(self, queue_name: str) -> dict[str, Any]:
-        arguments: dict[str, Any] = super()._build_queue_arguments(queue_name)
+        arguments: dict[str, Any] = super()._build_queue_arguments(queue_name)  # type: ignore[no-untyped-call]
         if self.quorum:
             arguments["x-queue-type"] = "quorum"
         return arguments
@@ -61,7 +61,8 @@ class Broker(upstream.RabbitmqBroker):
     def depth(self, queue_name: str) -> int:
         """How many messages are ready in the queue; re-declares it. Raises what the connection raises."""
         try:
-            return int(self._declare_queue(queue_name).method.message_count)
+            declared = self._declare_queue(queue_name)  # type: ignore[no-untyped-call]
+            return int(declared.method.message_count)
         except Exception:
             del self.connection
             self.queues_pending.add(queue_name)

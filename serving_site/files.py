@@ -38,5 +38,5 @@ def _store(request: HttpRequest, area: str, name: str) -> HttpResponse:
             body.write(chunk)
         if body.tell() != int(request.headers.get("Content-Length") or -1):
             return JsonResponse({"error": "the body ended early"}, status=400)
-        storages[area].save(name, File(body, name=name))  # type: ignore[arg-type]
+        storages[area].save(name, File(body, name=name))
     return HttpResponse(status=201)

@@ -33,13 +33,13 @@ def readyz(request: HttpRequest) -> JsonResponse:
     behind = degraded(fresh=True) if checks["database"] == "ok" else {"broker": "unknown", "workers": "unknown"}
     everything = {**checks, **behind} if "full" in request.GET else checks
     is_ready = all(answer == "ok" for answer in everything.values())
-    body = {"status": "ok" if is_ready else "unavailable", "checks": checks, "behind": behind}
+    body: dict[str, Any] = {"status": "ok" if is_ready else "unavailable", "checks": checks, "behind": behind}
     body["degraded"] = any(answer != "ok" for answer in behind.values())
     return JsonResponse(body, status=200 if is_ready else 503, headers={"Cache-Control": "no-store"})
 
 
 def degraded(*, fresh: bool = False) -> dict[str, str]:
-    """ "ok" or a sentence for `broker` and `workers`; remembered for 2 s unless `fresh`."""
+    """Give "ok" or a sentence for `broker` and `workers`; remembered for 2 s unless `fresh`."""
     known = None if fresh else cache.get("degraded")
     if known is None:
         known = {"broker": _tried(_broker), "workers": _tried(_workers)}
@@ -51,7 +51,7 @@ def _tried(check: Any) -> str:
     started = time.monotonic()
     try:
         problem: str | None = check()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever it raises is the answer
         return f"{type(error).__name__} after {time.monotonic() - started:.1f} s"
     return problem or "ok"
 

@@ -122,7 +122,7 @@ class SiteStorage(Storage):
                     raise FileNotFoundError(name) from None
                 raise OSError(f"the web host answered {error.code} for file {name}") from None
 
-    def _open(self, name: str, mode: str = "rb") -> File[bytes]:  # noqa: ARG002 - Django's signature
+    def _open(self, name: str, mode: str = "rb") -> File[bytes]:
         """A local copy, whole: a connection that ends early is an OSError, never a shorter file."""
         kept = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
         try:

@@ -32,13 +32,13 @@ class CappedUpload(FileUploadHandler):
         if self.declared > self.limit + FORM_BYTES:
             self._refuse()
 
-    def receive_data_chunk(self, raw_data: bytes, start: int) -> bytes:  # noqa: ARG002 - Django's signature
+    def receive_data_chunk(self, raw_data: bytes, start: int) -> bytes:
         self.seen += len(raw_data)
         if self.seen > self.limit:
             self._refuse()
         return raw_data
 
-    def file_complete(self, file_size: int) -> None:  # noqa: ARG002 - Django's signature
+    def file_complete(self, file_size: int) -> None:
         return None
 
     def _refuse(self) -> None:

@@ -20,7 +20,7 @@ class InviteForm(forms.ModelForm[User]):
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin):
+class UserAdmin(DjangoUserAdmin[User]):
     """Adding somebody sends them a link to set their password; people are disabled, not deleted."""
 
     add_form = InviteForm

@@ -19,7 +19,7 @@ _claims = itertools.count(1)
 
 
 def claim(kind: Kind) -> Batch | None:
-    """queued -> running for the head of the order and the rows that fill its batch, or None when nothing is queued.
+    """Queued becomes running for the head of the order and the rows that fill its batch; None when none is queued.
 
     One transaction: attempts + 1, a new lease token, a lease of 30 s by the database's clock. Suspect rows and rows
     whose host vanished three times come alone.

@@ -51,6 +51,7 @@ def register(model: type[Job], queue: str, run: Callable[["Batch"], None], **opt
 
         drain(KINDS[model])
 
-    actor = dramatiq.actor(ring_heard, actor_name=queue.replace(".", "-"), queue_name=queue, max_retries=0)
+    named = dramatiq.actor(actor_name=queue.replace(".", "-"), queue_name=queue, max_retries=0)
+    actor = named(ring_heard)
     KINDS[model] = Kind(model=model, queue=queue, run=run, actor=actor, **options)
     return KINDS[model]

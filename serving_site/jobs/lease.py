@@ -73,6 +73,6 @@ def _still_wanted(lease: Lease, *, renew: bool) -> bool:
             cursor.execute(
                 f"UPDATE {table} SET lease_until = {sql.clock(LEASE_S)} WHERE {mine}", sql.keys([lease.batch.token])
             )
-            return cursor.rowcount > 0
+            return bool(cursor.rowcount > 0)
         cursor.execute(f"SELECT 1 FROM {table} WHERE {mine} LIMIT 1", sql.keys([lease.batch.token]))
         return cursor.fetchone() is not None

@@ -52,7 +52,7 @@ class Ringer:
             return
         try:
             self.broker.enqueue(kind.actor.message(hint))
-        except Exception as error:  # pika raises several families, and none of them may end this thread
+        except Exception as error:  # noqa: BLE001 - pika raises several families; none may end this thread
             self.closed_until = time.monotonic() + BREAKER_S
             log.warning("ring_failed", queue=kind.queue, error=repr(error))
 
@@ -87,7 +87,7 @@ def depth(kind: Kind) -> int | None:
     """How many rings wait in the queue, or None where the broker does not say."""
     try:
         return _depth(dramatiq.get_broker(), kind.queue)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the broker is away, in one of many ways
         log.warning("depth_unknown", queue=kind.queue, error=repr(error))
         return None
 

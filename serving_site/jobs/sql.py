@@ -76,7 +76,8 @@ def read_time(value: Any, using: BaseDatabaseWrapper) -> datetime.datetime:
     """A timestamp as the raw cursor gave it, aware and in UTC."""
     if isinstance(value, str):
         value = datetime.datetime.fromisoformat(value)
-    return value if value.tzinfo else value.replace(tzinfo=datetime.UTC)
+    read: datetime.datetime = value if value.tzinfo else value.replace(tzinfo=datetime.UTC)
+    return read
 
 
 def key_type() -> str:

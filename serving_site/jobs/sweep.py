@@ -9,7 +9,7 @@ from django.db import DatabaseError, connection, transaction
 from serving_site.jobs import ring, sql
 from serving_site.jobs.finish import Outcome, finish
 from serving_site.jobs.kinds import KINDS, Kind
-from serving_site.jobs.models import Status, Worker, count
+from serving_site.jobs.models import Job, Status, Worker, count
 
 log = structlog.get_logger(__name__)
 SWEEP_S = 5.0
@@ -69,7 +69,7 @@ def _free_expired(kind: Kind) -> int:
             f"UPDATE {kind.table} SET status = 'queued', lost = lost + 1, lease_token = NULL, lease_until = NULL "
             f"WHERE status = 'running' AND lease_until < {sql.clock()} AND lost + 1 < {LOST_LIMIT}"
         )
-        freed = cursor.rowcount
+        freed = int(cursor.rowcount)
     if freed:
         log.warning("leases_recovered", kind=kind.queue, rows=freed)
         count("leases_recovered", freed)
@@ -84,7 +84,7 @@ def _give_up(kind: Kind) -> int:
     return given_up
 
 
-def _hopeless(kind: Kind) -> Iterator[object]:
+def _hopeless(kind: Kind) -> Iterator[Job]:
     return iter(
         kind.model._default_manager.raw(
             f"SELECT * FROM {kind.table} WHERE status = 'running' AND lease_until < {sql.clock()} "

@@ -99,7 +99,7 @@ class WorkerProcess:
         log.info("worker_stopped", worker=str(self.id))
 
     def is_whole(self) -> bool:
-        """Whether every actor thread still lives; one that ended would leave a worker that looks alive and does nothing."""
+        """Whether every actor thread still lives: without one the worker would look alive and do less."""
         return all(thread.is_alive() for thread in self.dramatiq.workers)
 
     def _first_drain(self) -> None:

@@ -4,6 +4,7 @@ import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import dramatiq
 import pytest
@@ -54,7 +55,8 @@ def test_a_claim_takes_the_head_and_fills_the_batch_in_stored_order(send: Submit
     assert claiming.claim(kind) is None
     row = Prediction.objects.get(pk=sent[0].pk)
     assert (row.status, row.attempts, row.lease_token) == (Status.RUNNING, 1, first.token)
-    assert row.lease_until is not None and row.started_at is not None
+    assert row.lease_until is not None
+    assert row.started_at is not None
     assert 25 < (row.lease_until - row.started_at).total_seconds() < 31
 
 
@@ -115,7 +117,8 @@ def test_the_lease_fences_a_zombie(send: Submit, kind: Kind) -> None:
     assert heir.finish([succeeded(heir.jobs[0])]) == [heir.jobs[0].id]
     row = Prediction.objects.get()
     assert (row.status, row.lost, row.attempts, row.label) == (Status.SUCCEEDED, 1, 2, "high")
-    assert row.completed_at is not None and row.lease_token is None
+    assert row.completed_at is not None
+    assert row.lease_token is None
     assert Counter.objects.get(name="fenced_writes").value == 1
 
 
@@ -194,7 +197,8 @@ def test_a_lease_is_renewed_while_held_and_not_past_the_deadline(send: Submit, k
             cursor.execute(f"UPDATE {kind.table} SET lease_until = {sql.clock(1)}")
         lease.keep()
         renewed = Prediction.objects.get().lease_until
-        assert renewed is not None and (renewed - sql.now()).total_seconds() > 25
+        assert renewed is not None
+        assert (renewed - sql.now()).total_seconds() > 25
         held.until = time.monotonic() - 1
         held.renewed_at -= lease.RENEW_S
         lease.keep()
@@ -233,9 +237,10 @@ def test_the_sweeper_rings_once_per_waiting_row_and_never_more_than_live_slots(s
     for _ in range(5):
         send(suspect=True)
     assert sweep.live_slots(kind) == 0
-    worker = {"started_at": sql.now(), "seen_at": sql.now(), "host": "here", "pid": 1, "queues": ["infer.v1"]}
-    Worker.objects.create(slots=3, **worker)
-    Worker.objects.create(slots=8, **{**worker, "seen_at": worker["seen_at"].replace(year=2020)})
+    now = sql.now()
+    worker: dict[str, Any] = {"started_at": now, "host": "here", "pid": 1, "queues": ["infer.v1"]}
+    Worker.objects.create(slots=3, seen_at=now, **worker)
+    Worker.objects.create(slots=8, seen_at=now.replace(year=2020), **worker)
     assert sweep.live_slots(kind) == 3
     time.sleep(0.3)  # the submits' own rings are under way
     dramatiq.get_broker().flush_all()
@@ -261,7 +266,9 @@ def test_a_waiter_is_woken_by_the_finish(send: Submit, kind: Kind, monkeypatch: 
     time.sleep(0.7)
     batch.finish([succeeded(prediction)])
     waiter.join(10)
-    assert answers and answers[0][0] is True and answers[0][1] < 5
+    ((was_woken, after_s),) = answers
+    assert was_woken
+    assert after_s < 5
     assert wait._waiting == {}
 
 

@@ -69,6 +69,6 @@ class Command(Base):
         """In a process of its own, so that this one needs no torch and gives its memory back."""
         call = [sys.executable, "-m", "mlmodels.training", slug, "--out", str(folder)]
         environment = {**os.environ, "PYTHONPATH": str(settings.BASE_DIR)}
-        done = subprocess.run(call, env=environment, stdout=subprocess.DEVNULL, check=False)  # noqa: S603 - our own module
+        done = subprocess.run(call, env=environment, stdout=subprocess.DEVNULL, check=False)
         if done.returncode:
             raise CommandError(f"Training {slug} failed (status {done.returncode}); its messages are above.")
