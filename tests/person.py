@@ -32,12 +32,26 @@ class Person:
     def get(self, path: str) -> Answer:
         return self._open(urllib.request.Request(self.base + path))
 
+    def read(self, path: str) -> bytes:
+        with self.opener.open(self.base + path, timeout=TIMEOUT_S) as response:
+            return bytes(response.read())
+
     def post(self, path: str, fields: Mapping[str, str], token_from: str = "") -> Answer:
         """A form post with the token of the page at `token_from` (default: the same path)."""
-        page = self.get(token_from or path).text
-        token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page)
-        data = {"csrfmiddlewaretoken": token.group(1) if token else "", **fields}
+        data = {"csrfmiddlewaretoken": self._token(token_from or path), **fields}
         return self._open(urllib.request.Request(self.base + path, urllib.parse.urlencode(data).encode()))
+
+    def submit_file(self, slug: str, field: str, name: str, content: bytes) -> uuid.UUID:
+        """Send a form with one file, as a browser does."""
+        page = f"/models/{slug}/"
+        fields = {"csrfmiddlewaretoken": self._token(page), "_key": uuid.uuid4().hex}
+        boundary = uuid.uuid4().hex
+        parts = [f'name="{key}"\r\n\r\n{value}'.encode() for key, value in fields.items()]
+        parts.append(f'name="{field}"; filename="{name}"\r\nContent-Type: image/png\r\n\r\n'.encode() + content)
+        start = f"--{boundary}\r\nContent-Disposition: form-data; ".encode()
+        body = b"".join(start + part + b"\r\n" for part in parts) + f"--{boundary}--\r\n".encode()
+        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+        return _accepted(self._open(urllib.request.Request(self.base + page, body, headers)))
 
     def log_in(self) -> "Person":
         answer = self.post("/accounts/login/", {"username": self.name, "password": self.password})
@@ -46,11 +60,11 @@ class Person:
         return self
 
     def submit(self, slug: str, **fields: str) -> uuid.UUID:
-        answer = self.post(f"/models/{slug}/", {"_key": uuid.uuid4().hex, **fields})
-        found = re.search(r"/predictions/([0-9a-f-]{36})/$", answer.url)
-        if answer.status != 200 or not found:
-            raise AssertionError(f"not accepted ({answer.status}): {answer.text[:3000]}")
-        return uuid.UUID(found.group(1))
+        return _accepted(self.post(f"/models/{slug}/", {"_key": uuid.uuid4().hex, **fields}))
+
+    def _token(self, path: str) -> str:
+        found = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', self.get(path).text)
+        return found.group(1) if found else ""
 
     def _open(self, request: urllib.request.Request) -> Answer:
         try:
@@ -59,3 +73,10 @@ class Person:
         except urllib.error.HTTPError as error:
             with error:
                 return Answer(error.code, error.url, error.read().decode(errors="replace"))
+
+
+def _accepted(answer: Answer) -> uuid.UUID:
+    found = re.search(r"/predictions/([0-9a-f-]{36})/$", answer.url)
+    if answer.status != 200 or not found:
+        raise AssertionError(f"not accepted ({answer.status}): {answer.text[:3000]}")
+    return uuid.UUID(found.group(1))

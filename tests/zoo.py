@@ -7,7 +7,9 @@ All answer the same question, a number `x`, with "low" or "high"; "picture" take
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
 import json
 import math
 from collections.abc import Mapping
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -59,6 +62,7 @@ from tests.zoo_models import (
 )
 
 GOLDEN_INPUTS = (-2.0, -0.5, 0.25, 3.0)
+GOLDEN_GREYS = (120, 128, 135)
 
 __all__ = (
     "ATTEMPTS",
@@ -75,6 +79,7 @@ __all__ = (
     "REGISTRY",
     "artifact",
     "expected",
+    "grey_picture",
     "manifest",
     "signature",
     "weights",
@@ -145,6 +150,13 @@ def expected(x: float) -> dict[str, Any]:
     return {"label": LABELS[int(x > 0)], "probabilities": {"low": 1 - high, "high": high}}
 
 
+def grey_picture(level: int) -> str:
+    """A picture of one grey, as a manifest holds it."""
+    file = io.BytesIO()
+    Image.new("L", (8, 8), level).save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
 def weights(module: nn.Module) -> dict[str, Tensor]:
     """For the one linear layer -x and x; zeros for anything else."""
     state = {name: torch.zeros_like(tensor) for name, tensor in module.state_dict().items()}
@@ -166,6 +178,8 @@ def artifact(directory: str | Path, architecture: str, /, **params: Any) -> tupl
 
 def manifest(architecture: str, params: Mapping[str, Any], data: bytes) -> dict[str, Any]:
     golden = [{"input": {"x": x}, "output": expected(x)} for x in GOLDEN_INPUTS]
+    if architecture == "picture":
+        golden = [{"input": {"x": grey_picture(level)}, "output": expected(level - 127.5)} for level in GOLDEN_GREYS]
     return {
         "format": 1,
         "slug": f"zoo-{architecture.replace('_', '-')}",

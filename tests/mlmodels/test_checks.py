@@ -17,7 +17,6 @@ from serving_site.accounts.models import AuditEvent, User
 from serving_site.jobs import submit
 from serving_site.jobs.drain import drain, stopping
 from serving_site.jobs.kinds import KINDS
-from tests import registry as registry_rows
 from tests import zoo
 from tests.mlmodels.conftest import edit
 from tests.mlmodels.test_artifacts import sha256
@@ -253,7 +252,7 @@ def test_one_run_that_lives_forgets_the_deaths_before_it(worker: None, check: Ac
 
 def test_golden_pictures_of_a_manifest_are_shown_to_the_model(check: Accept, tmp_path: Path) -> None:
     zoo.artifact(tmp_path / "picture", "picture")
-    grey = registry_rows.data_uri(registry_rows.png())  # 90 everywhere: dark
-    edit(tmp_path / "picture", golden=[{"input": {"x": grey}, "output": zoo.expected(90 - 127.5)}])
     version = check(tmp_path / "picture")
     assert (version.state, version.state_reason) == (State.HEALTHY, "")
+    edit(tmp_path / "picture", golden=[{"input": {"x": zoo.grey_picture(200)}, "output": zoo.expected(-1.0)}])
+    assert check(tmp_path / "picture").state_reason == "The model does not reproduce golden example 1."
