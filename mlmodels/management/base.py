@@ -24,6 +24,13 @@ class Command(BaseCommand):
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         return super().create_parser(prog_name, subcommand, formatter_class=PlainHelp, **kwargs)
 
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        """As Django's; Ctrl-C ends with one sentence and status 130."""
+        try:
+            return super().execute(*args, **options)
+        except KeyboardInterrupt:
+            raise CommandError("Stopped. What was finished is kept; run it again.", returncode=130) from None
+
     def say(self, text: str) -> None:
         """For a person, on standard error, so that standard output stays for programs."""
         self.stderr.write(text, style_func=str)
