@@ -1,28 +1,19 @@
-"""What the commands share: examples in --help, JSON on request, waiting for the check of a version."""
+"""What the commands share: JSON on request, waiting for the check of a version."""
 
 import json
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
+from django.core.management.base import CommandError
 
 from mlmodels.models import MLModel, ModelVersion, State, VersionCheck
 from serving_site.jobs import wait
+from serving_site.jobs.management.base import Command as CommandWithExamples
 
 CHECK_S = 180.0
 
 
-class PlainHelp(DjangoHelpFormatter):
-    """Keeps the line breaks of the examples."""
-
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        return "\n".join(indent + line for line in text.splitlines())
-
-
-class Command(BaseCommand):
-    """A command whose help keeps its examples, and that prints for people or, with --json, one object."""
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        return super().create_parser(prog_name, subcommand, formatter_class=PlainHelp, **kwargs)
+class Command(CommandWithExamples):
+    """A command that prints for people or, with --json, one object."""
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         """As Django's; Ctrl-C ends with one sentence and status 130."""

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,14 @@ class Command(Base):
             if own:
                 own.stop(timeout_s=10)
         if options["json"]:
-            self.stdout.write(json.dumps({"trained": missing}))
+            self.stdout.write(json.dumps({"trained": missing, "models": self._live(slugs or DEMOS)}))
         elif not missing:
             self.say("The demo models are there already.")
+
+    def _live(self, slugs: Sequence[str]) -> list[dict[str, Any]]:
+        models = MLModel.objects.filter(slug__in=slugs).select_related("live_release__version")
+        live = [(model.slug, model.live_version) for model in models]
+        return [{"slug": slug, "version": one.number, "metrics": one.metrics} for slug, one in live if one]
 
     def _own_worker(self) -> worker.WorkerProcess:
         """Where the site itself is the worker and may not run yet, this command checks what it trains."""

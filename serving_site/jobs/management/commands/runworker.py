@@ -4,21 +4,19 @@ import sys
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
+from django.core.management.base import CommandError, CommandParser
 
 from serving_site.jobs.kinds import KINDS
+from serving_site.jobs.management.base import Command as Base
 from serving_site.jobs.worker import WorkerProcess, run_until_told
 
 
-class Command(BaseCommand):
+class Command(Base):
     help = (
         "Run one worker process until INT or TERM; it then finishes what it holds (at most 60 s). "
         "Run as many as you like, on any machine.\n\nExamples:\n"
         "  manage.py runworker\n  manage.py runworker --slots 4\n  manage.py runworker --queue infer.v1"
     )
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        return super().create_parser(prog_name, subcommand, formatter_class=_Plain, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--slots", type=int, default=settings.WORKER_SLOTS, help="runs at once (%(default)s)")
@@ -34,10 +32,3 @@ class Command(BaseCommand):
         if unknown := [queue for queue in wanted if queue not in known]:
             raise CommandError(f"--queue {unknown[0]!r} is unknown: expected one of {', '.join(known)}.")
         sys.exit(run_until_told(WorkerProcess(options["slots"], [known[queue] for queue in wanted])))
-
-
-class _Plain(DjangoHelpFormatter):
-    """Keeps the examples' line breaks."""
-
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        return "\n".join(indent + line for line in text.splitlines())

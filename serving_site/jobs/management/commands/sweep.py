@@ -3,14 +3,16 @@
 import json
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
+from serving_site.jobs.management.base import Command as Base
 from serving_site.jobs.sweep import sweep
 
 
-class Command(BaseCommand):
+class Command(Base):
     help = (
-        "Free expired leases and ring for queued work, once. Workers do this every 5 s. Example: manage.py sweep --once"
+        "Free expired leases and ring for queued work, once. Workers do this every 5 s.\n\n"
+        "Examples:\n  manage.py sweep --once\n  manage.py sweep --once --json"
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
