@@ -1,5 +1,7 @@
 """/livez and /readyz: is the process alive, can the site accept and store, and does everything behind it answer."""
 
+import os
+import threading
 import time
 from typing import Any
 
@@ -39,12 +41,52 @@ def readyz(request: HttpRequest) -> JsonResponse:
 
 
 def degraded(*, fresh: bool = False) -> dict[str, str]:
-    """Give "ok" or a sentence for `broker` and `workers`; remembered for 2 s unless `fresh`."""
+    """Give "ok" or a sentence for `broker` and `workers`; remembered for 2 s unless `fresh`.
+
+    Only `fresh` waits for the broker, which may hang: pages get what the watch saw last.
+    """
     known = None if fresh else cache.get("degraded")
     if known is None:
-        known = {"broker": _tried(_broker), "workers": _tried(_workers)}
+        known = {"broker": _tried(_broker) if fresh else _seen_broker(), "workers": _tried(_workers)}
         cache.set("degraded", known, DEGRADED_S)
     return dict(known)
+
+
+class BrokerWatch:
+    """Looks at the broker on a thread of its own, whenever somebody has asked since it last looked."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.seen = "ok"
+        self.has_looked, self.asked = threading.Event(), threading.Event()
+        threading.Thread(target=self._run, name="broker-watch", daemon=True).start()
+
+    def ask(self) -> str:
+        """Give what was seen last; the first to ask waits for a quarter of a second at most."""
+        self.asked.set()
+        self.has_looked.wait(0.25)
+        return self.seen
+
+    def _run(self) -> None:
+        while True:
+            self.asked.wait()
+            self.asked.clear()
+            self.seen = _tried(_broker)
+            self.has_looked.set()
+
+
+_watch: BrokerWatch | None = None
+_starting = threading.Lock()
+
+
+def _seen_broker() -> str:
+    global _watch  # noqa: PLW0603 - one per process, started after fork
+    if settings.EMBEDDED:
+        return "ok"
+    with _starting:
+        if _watch is None or _watch.pid != os.getpid():
+            _watch = BrokerWatch()
+    return _watch.ask()
 
 
 def _tried(check: Any) -> str:
