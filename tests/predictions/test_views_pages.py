@@ -195,9 +195,10 @@ def test_polling_repeats_nothing_that_has_not_changed(browser_of_alice: Client, 
 def test_polling_what_runs_costs_one_query_beside_session_and_user(
     browser_of_alice: Client, alice: User, animals: MLModel, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    row = registry.prediction(alice, animals, "running")
+    path = f"/predictions/{registry.prediction(alice, animals, 'running').pk}/status/"
+    known = {"if-none-match": browser_of_alice.get(path)["ETag"]}
     with django_assert_num_queries(3):
-        browser_of_alice.get(f"/predictions/{row.pk}/status/")
+        assert browser_of_alice.get(path, headers=known).status_code == 304
 
 
 def test_a_waiting_prediction_can_be_canceled(browser_of_alice: Client, alice: User, animals: MLModel) -> None:

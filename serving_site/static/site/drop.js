@@ -89,8 +89,12 @@ export function watchDrops() {
     event.preventDefault();
     takeFile(zones.find((zone) => zone.contains(document.activeElement)) ?? zones[0], file);
   });
-  // A picture dropped beside the field must not replace the page.
-  for (const kind of ["dragover", "drop"]) {
-    document.addEventListener(kind, (event) => event.dataTransfer?.types.includes("Files") && event.preventDefault());
-  }
+  // The whole page is a target: a picture dropped beside the field must not replace the page.
+  const brings = (event) => event.dataTransfer?.types.includes("Files");
+  document.addEventListener("dragover", (event) => brings(event) && event.preventDefault());
+  document.addEventListener("drop", (event) => {
+    if (!brings(event) || event.defaultPrevented) return;
+    event.preventDefault();
+    if (event.dataTransfer.files[0]) takeFile(zones[0], event.dataTransfer.files[0]);
+  });
 }
