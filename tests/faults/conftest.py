@@ -1,7 +1,9 @@
 """One install with its site for all fault tests; each test has workers, a log and a seed of its own."""
 
+import contextlib
 import os
 import random
+import signal
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -125,6 +127,31 @@ class Scenario:
             f"AND lease_until > clock_timestamp() AND started_at < clock_timestamp() - interval '{older_than_s} s'"
         )
 
+    @contextlib.contextmanager
+    def deaf(self, install: Install | None = None) -> Iterator[None]:
+        """One worker, which was idle and is frozen with no message in hand: whatever is submitted stays queued."""
+        worker = self.worker(install)
+        self.submit("zoo-ok", 0.0625)
+        self.until("status = 'succeeded' AND inputs = '[{\"x\": 0.0625}]'")
+        time.sleep(1)
+        worker.signal(signal.SIGSTOP)
+        try:
+            self.site.rabbitmq.close_all_connections()
+            self.site.rabbitmq.purge(QUEUE, self.site.vhost)
+            yield
+        finally:
+            worker.signal(signal.SIGCONT)
+
+    def wait_for_ring(self) -> None:
+        """Until a ring stands in the queue that nobody hears, and no other is on its way."""
+        wait_until(lambda: self.site.rabbitmq.depth(QUEUE, self.site.vhost) > 0, 10, "a ring")
+        time.sleep(0.5)
+
+    def kill_workers(self) -> None:
+        for worker in self.workers:
+            if worker.is_running:
+                worker.kill()
+
     def settle(self, timeout_s: float = 30, *, hasten: bool = False) -> None:
         """Wait until every row is terminal; with `hasten`, leases of the dead end early."""
 
@@ -149,10 +176,8 @@ class Scenario:
         return history.read(self.recorder.path)
 
     def close(self) -> None:
-        """Stop the workers and leave nothing for the next test."""
-        for worker in self.workers:
-            if worker.is_running:
-                worker.kill()
+        """Leave nothing for the next test."""
+        self.kill_workers()
         self.site.execute(f"DELETE FROM {TABLE} WHERE status IN ('queued', 'running')")
         self.recorder.close()
 
