@@ -1,6 +1,5 @@
 """Models, versions and releases, for operators: a logbook with three levers (upload, promote, roll back)."""
 
-import json
 from typing import Any
 
 from django import forms
@@ -14,7 +13,8 @@ from django.utils.html import format_html
 from mlmodels import artifacts, registry, releases
 from mlmodels.manifests import RefusedArtifact
 from mlmodels.models import MLModel, ModelVersion, Release, State
-from serving_site.accounts.models import User, audit
+from serving_site.accounts.admin import ReadOnlyAdmin, as_block, changes, person
+from serving_site.accounts.models import audit
 
 
 class ReasonForm(forms.Form):
@@ -37,7 +37,7 @@ def state_mark(state: str) -> str:
 
 @admin.register(MLModel)
 class MLModelAdmin(admin.ModelAdmin[MLModel]):
-    list_display = ("slug", "title", "task", "live", "health", "created_at")
+    list_display = ("slug", "title", "task", "live", "health")
     list_select_related = ("live_release__version__model",)
     search_fields = ("slug", "title")
     list_filter = ("task",)
@@ -54,7 +54,7 @@ class MLModelAdmin(admin.ModelAdmin[MLModel]):
 
     def save_model(self, request: HttpRequest, obj: MLModel, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
-        audit(_person(request), "model.edit", obj, after={"changed": form.changed_data}, request=request)
+        audit(person(request), "model.edit", obj, **changes(form), request=request)
 
     @admin.display(description="live version")
     def live(self, model: MLModel) -> str:
@@ -98,7 +98,7 @@ class MLModelAdmin(admin.ModelAdmin[MLModel]):
         if request.method == "POST" and form.is_valid():
             try:
                 artifact = artifacts.take_zip(form.cleaned_data["artifact"])
-                version = registry.register(artifact, by=_person(request), request=request)
+                version = registry.register(artifact, by=person(request), request=request)
             except RefusedArtifact as error:
                 form.add_error("artifact", str(error))
             except OSError as error:
@@ -124,7 +124,7 @@ class MLModelAdmin(admin.ModelAdmin[MLModel]):
 
 
 @admin.register(ModelVersion)
-class ModelVersionAdmin(admin.ModelAdmin[ModelVersion]):
+class ModelVersionAdmin(ReadOnlyAdmin):
     list_display = ("__str__", "state_shown", "headline", "size", "created_at", "created_by")
     list_filter = ("state", "model")
     list_select_related = ("model", "created_by")
@@ -135,15 +135,6 @@ class ModelVersionAdmin(admin.ModelAdmin[ModelVersion]):
         "manifest_sha256", "weights_sha256", "size", "provenance", "created_at", "created_by",
     )  # fmt: skip
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: ModelVersion | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: ModelVersion | None = None) -> bool:
-        return False
-
     @admin.display(description="state", ordering="state")
     def state_shown(self, version: ModelVersion) -> str:
         return state_mark(version.state)
@@ -151,7 +142,7 @@ class ModelVersionAdmin(admin.ModelAdmin[ModelVersion]):
     @admin.display(description="held-out metrics")
     def headline(self, version: ModelVersion) -> str:
         numbers = {name: value for name, value in version.metrics.items() if isinstance(value, float)}
-        return ", ".join(f"{name} {value:.3f}" for name, value in list(numbers.items())[:3])
+        return ", ".join(f"{name} {value:.3f}" for name, value in list(numbers.items())[:2])
 
     @admin.display(description="artifact size", ordering="artifact_bytes")
     def size(self, version: ModelVersion) -> str:
@@ -163,12 +154,16 @@ class ModelVersionAdmin(admin.ModelAdmin[ModelVersion]):
 
     @admin.display(description="signature")
     def signature_shown(self, version: ModelVersion) -> str:
-        return as_block({"input": version.signature["input"]["properties"], "output": version.signature["output"]})
+        given, answered = version.signature["input"]["properties"], version.signature["output"]
+        names = ", ".join(given) if len(given) <= 5 else f"{len(given)} fields"
+        answer = answered["properties"].get("label") or answered["properties"]["value"]
+        return as_block({"input": given, "output": answered}, f"{names} → {answer['title']}")
 
     @admin.display(description="where it came from")
     def provenance(self, version: ModelVersion) -> str:
         names = ("architecture", "params", "parameters", "dataset", "code_commit", "torch", "trained_at")
-        return as_block({name: version.manifest.get(name) for name in names})
+        told = {name: version.manifest.get(name) for name in names}
+        return as_block(told, f"{told['architecture']}, trained at {told['trained_at'] or 'an unknown time'}")
 
     @admin.display(description="release")
     def release_lever(self, version: ModelVersion) -> str:
@@ -196,21 +191,17 @@ class ModelVersionAdmin(admin.ModelAdmin[ModelVersion]):
 
 
 @admin.register(Release)
-class ReleaseAdmin(admin.ModelAdmin[Release]):
+class ReleaseAdmin(ReadOnlyAdmin):
     list_display = ("__str__", "version", "at", "by", "reason")
     list_filter = ("model",)
     list_select_related = ("model", "version__model", "by")
     date_hierarchy = "at"
     search_fields = ("model__slug", "reason")
+    fields = ("model", "number", "version", "at", "by", "reason", "evidence_shown")
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Release | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Release | None = None) -> bool:
-        return False
+    @admin.display(description="evidence")
+    def evidence_shown(self, release: Release) -> str:
+        return as_block(release.evidence)
 
 
 def confirmed(
@@ -222,7 +213,7 @@ def confirmed(
     form = ReasonForm(request.POST or None)
     if request.method == "POST" and is_possible and form.is_valid():
         try:
-            release = act(by=_person(request), reason=form.cleaned_data["reason"], request=request)
+            release = act(by=person(request), reason=form.cleaned_data["reason"], request=request)
         except (releases.NotReleasable, releases.LostRace) as error:
             form.add_error(None, str(error))
         else:
@@ -231,12 +222,3 @@ def confirmed(
     context = {**admin.site.each_context(request), "form": form, "title": title, "question": question}
     context |= {"is_possible": is_possible, "back": reverse("admin:mlmodels_mlmodel_change", args=[model.pk])}
     return render(request, "admin/mlmodels/confirm.html", context)
-
-
-def as_block(value: Any) -> str:
-    return format_html('<pre class="facts">{}</pre>', json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def _person(request: HttpRequest) -> User:
-    assert isinstance(request.user, User)
-    return request.user

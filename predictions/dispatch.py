@@ -17,7 +17,7 @@ from django.db.models import Q
 from mlmodels import releases, signature
 from mlmodels.models import MLModel, ModelVersion, State
 from predictions import pictures, uploads
-from predictions.models import Prediction, Source, search_text
+from predictions.models import Prediction, Source, Upload, search_text
 from serving_site.jobs import finish, sql
 from serving_site.jobs import submit as jobs_submit
 from serving_site.jobs.models import Lane, Status
@@ -94,13 +94,22 @@ def run_again(prediction: Prediction, user: Any) -> Prediction:
     chosen = _chosen(prediction.model, user, None)
     rows: list[dict[str, Any]] = [dict(row) for row in prediction.inputs]
     _validated(chosen, [{k: v for k, v in row.items() if not isinstance(v, dict)} for row in rows], _places(rows))
-    with transaction.atomic():
-        for row in rows:
-            for name, value in row.items():
-                if isinstance(value, dict):
-                    row[name] = {"upload": str(uploads.copy(value["upload"]).id)}
-        again = Prediction(size=prediction.size, file_name=prediction.file_name, note=prediction.note)
-        return _save(again, user, prediction.model, chosen, rows)
+    kept: list[str] = []
+    try:
+        with transaction.atomic():
+            for row in rows:
+                for name, value in row.items():
+                    if isinstance(value, dict):
+                        kept.append(str(uploads.copy(value["upload"]).id))
+                        row[name] = {"upload": kept[-1]}
+            again = Prediction(size=prediction.size, file_name=prediction.file_name, note=prediction.note)
+            return _save(again, user, prediction.model, chosen, rows)
+    except (Upload.DoesNotExist, FileNotFoundError):
+        uploads.remove(kept)
+        raise RejectedInput("A picture of this prediction is gone; choose it anew.", code="input_missing") from None
+    except Exception:
+        uploads.remove(kept)
+        raise
 
 
 def send_again(prediction: Prediction) -> Prediction:

@@ -24,7 +24,7 @@ class WorkerAdmin(admin.ModelAdmin[Worker]):
     """Heartbeats, with the queues above them."""
 
     change_list_template = "admin/jobs/worker/change_list.html"
-    list_display = ("host", "pid", "state", "slots", "sandbox", "loaded", "queues", "started_at", "seen_at")
+    list_display = ("host", "pid", "state", "slots", "sandbox", "loaded", "hears", "started_at", "seen_at")
     list_display_links = None
     ordering = ("-seen_at",)
 
@@ -38,6 +38,10 @@ class WorkerAdmin(admin.ModelAdmin[Worker]):
     @admin.display(description="sandbox level")
     def sandbox(self, worker: Worker) -> str:
         return str(worker.info.get("sandbox", "unknown"))
+
+    @admin.display(description="queues")
+    def hears(self, worker: Worker) -> str:
+        return ", ".join(worker.queues)
 
     @admin.display(description="loaded versions")
     def loaded(self, worker: Worker) -> int:
