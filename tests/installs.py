@@ -8,9 +8,9 @@ from tests import zoo
 from tests.person import Person
 from tests.processes import Process, SiteProcesses, Web
 from tests.services import PostgreSQL, RabbitMQ
-from tests.session import GROUND
+from tests.session import GROUND, REPOSITORY
 
-PASSWORD = "a-long-password-of-the-tests"  # noqa: S105 - of the tests
+PASSWORD = "a-long-password-of-the-tests"
 MAKE_PEOPLE = """
 from serving_site.accounts.models import User
 for name in ("alice", "bob", "carol"):
@@ -24,11 +24,11 @@ class Install(SiteProcesses):
 
     def __init__(self, tree: Path | None = None, **environment: str) -> None:
         settings = {"DJANGO_SETTINGS_MODULE": "tests.site_settings", "PREDICTION_DEADLINE_S": "5"}
-        super().__init__({**settings, **environment}, **({"tree": tree} if tree else {}))
+        super().__init__({**settings, **environment}, tree or REPOSITORY)
 
     @classmethod
     def embedded(cls, **environment: str) -> "Install":
-        return cls(**environment).made_ready()
+        return cls(None, **environment).made_ready()
 
     @classmethod
     def distributed_on(
@@ -68,5 +68,3 @@ class Install(SiteProcesses):
 
     def shell(self, code: str) -> str:
         return self.manage("shell", "-v", "0", "-c", code)
-
-

@@ -16,7 +16,7 @@ def query(site: SiteProcesses, text: str, *parameters: Any) -> list[dict[str, An
     """Rows of a SELECT; `%s` stands for a parameter on both engines."""
     if url := site.environment.get("DATABASE_URL"):
         with psycopg.connect(url, row_factory=dict_row, autocommit=True) as connection:
-            return list(connection.execute(text, parameters))  # type: ignore[arg-type]
+            return list(connection.execute(text, parameters))
     with sqlite3.connect(f"{site.environment['DATA_DIR']}/site.sqlite3", timeout=20) as connection:
         connection.row_factory = sqlite3.Row
         plain = [value.hex if isinstance(value, uuid.UUID) else value for value in parameters]
@@ -49,5 +49,3 @@ def unfinished(site: SiteProcesses) -> int:
 def counter(site: SiteProcesses, name: str) -> int:
     found = query(site, "SELECT value FROM jobs_counter WHERE name = %s", name)
     return int(found[0]["value"]) if found else 0
-
-

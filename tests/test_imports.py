@@ -43,7 +43,10 @@ LAYERS = [
     "predictions.apps",
     "predictions.about predictions.charts predictions.display predictions.history",
     "predictions.forms",
-    "predictions.templatetags predictions.views predictions.prediction_views predictions.urls predictions.admin predictions.management",
+    (
+        "predictions.templatetags predictions.views predictions.prediction_views predictions.urls predictions.admin "
+        "predictions.management"
+    ),
     "serving_site.urls serving_site.wsgi",
 ]
 RANKS = {name: rank for rank, line in enumerate(LAYERS) for name in line.split()}

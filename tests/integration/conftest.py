@@ -10,7 +10,6 @@ from tests.person import Person
 from tests.processes import Process, Web
 
 
-
 @dataclass
 class Running:
     """A running install, and Alice at its site."""

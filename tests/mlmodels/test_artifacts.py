@@ -77,6 +77,26 @@ def safetensors(header: bytes, tensors: bytes = bytes(8)) -> bytes:
     return struct.pack("<Q", len(header)) + header + tensors
 
 
+def instead(make: Callable[[Path], None]) -> Spoil:
+    """Something else in the weights' place."""
+
+    def spoil(folder: Path) -> None:
+        (folder / "weights.safetensors").unlink()
+        make(folder / "weights.safetensors")
+
+    return spoil
+
+
+def linked(folder: Path) -> None:
+    shutil.move(folder / "weights.safetensors", folder.parent / "elsewhere")
+    (folder / "weights.safetensors").symlink_to(folder.parent / "elsewhere")
+
+
+def without_manifest(folder: Path) -> io.BytesIO:
+    (folder / "manifest.json").unlink()
+    return zipped(folder)
+
+
 @pytest.mark.parametrize("take", [artifacts.take_folder, lambda folder: artifacts.take_zip(zipped(folder))])
 def test_an_artifact_is_stored_under_the_hashes_of_its_bytes(take: Any, folder: Path, stored: Stored) -> None:
     artifact = take(folder)
@@ -139,18 +159,15 @@ SPOILT_FOLDERS: dict[str, tuple[Spoil, str]] = {
         "'.env' is not a plain file name: only manifest.json and weights.safetensors are accepted.",
     ),
     "link": (
-        lambda folder: (
-            shutil.move(folder / "weights.safetensors", folder.parent / "elsewhere"),
-            (folder / "weights.safetensors").symlink_to(folder.parent / "elsewhere"),
-        ),
+        linked,
         "weights.safetensors is a link or not a plain file; give the file itself.",
     ),
     "pipe": (
-        lambda folder: ((folder / "weights.safetensors").unlink(), os.mkfifo(folder / "weights.safetensors")),
+        instead(os.mkfifo),
         "weights.safetensors is a link or not a plain file; give the file itself.",
     ),
     "folder in its place": (
-        lambda folder: ((folder / "weights.safetensors").unlink(), (folder / "weights.safetensors").mkdir()),
+        instead(Path.mkdir),
         "weights.safetensors is a link or not a plain file; give the file itself.",
     ),
     "wrong hash": (
@@ -330,10 +347,7 @@ SPOILT_ZIPS: dict[str, tuple[Spoil, str]] = {
     "member that claims less": (with_member_that_claims_less, "The zip cannot be read: "),
     "damaged": (damaged, "The zip cannot be read: "),
     "encrypted": (encrypted, "The zip cannot be read: "),
-    "missing manifest": (
-        lambda folder: ((folder / "manifest.json").unlink(), zipped(folder))[1],
-        "manifest.json is missing.",
-    ),
+    "missing manifest": (without_manifest, "manifest.json is missing."),
     "extra file": (lambda folder: zipped(folder, readme=b"x"), "'readme' does not belong here"),
 }
 
