@@ -166,7 +166,12 @@ if DATABASE_URL:
     DATABASES["default"]["CONN_MAX_AGE"] = None
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
     if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
-        DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 3)
+        DATABASES["default"]["OPTIONS"] = {
+            "connect_timeout": 3,
+            # A host that freezes or vanishes in the middle of a transaction holds its locks no longer than a lease.
+            "options": "-c idle_in_transaction_session_timeout=30s",
+            **DATABASES["default"].get("OPTIONS", {}),
+        }
     elif DATABASES["default"]["ENGINE"] == SQLITE["ENGINE"]:
         DATABASES["default"]["OPTIONS"] = SQLITE["OPTIONS"]
 else:

@@ -22,6 +22,7 @@ from tests.services import PostgreSQL, RabbitMQ
 
 QUEUE = "infer.v1"
 TABLE = "predictions_prediction"
+MODELS = ("ok", "slow", "poison")
 RECORD_OUTCOMES = f"""
 CREATE TABLE tests_outcome (id uuid, status text, at timestamptz DEFAULT clock_timestamp());
 CREATE FUNCTION tests_record_outcome() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -53,7 +54,7 @@ class Site:
         self.install = Install.distributed_on(rabbitmq, postgres)
         try:
             web, workers = self.install.start(workers=1)
-            self.install.serve(["ok", "slow", "poison"])
+            self.install.serve(MODELS)
             self.visitors = [Visitor(self.install.log_in(web, name)) for name in ("alice", "bob", "carol")]
             for worker in workers:
                 worker.stop()
@@ -94,6 +95,12 @@ class Scenario:
         self.workers.append(worker)
         return worker
 
+    def warm_worker(self, install: Install | None = None, **environment: str) -> Process:
+        """Start a worker and wait until its executors have loaded every live version."""
+        worker = self.worker(install, **environment)
+        wait_until(lambda: worker.log_text().count("version_loaded") == len(MODELS), 30, worker.log_text)
+        return worker
+
     def load(self, **options: Any) -> Load:
         return Load(self.site.visitors, self.recorder, self.seed, **options)
 
@@ -130,7 +137,7 @@ class Scenario:
     @contextlib.contextmanager
     def deaf(self, install: Install | None = None) -> Iterator[None]:
         """One worker, which was idle and is frozen with no message in hand: whatever is submitted stays queued."""
-        worker = self.worker(install)
+        worker = self.warm_worker(install)
         self.submit("zoo-ok", 0.0625)
         self.until("status = 'succeeded' AND inputs = '[{\"x\": 0.0625}]'")
         time.sleep(1)

@@ -6,17 +6,14 @@ import time
 from tests import zoo
 from tests.faults.conftest import QUEUE, Scenario
 from tests.installs import Install
-from tests.processes import wait_until
 
-LIVE_VERSIONS = 3
 PATIENT = {"PREDICTION_DEADLINE_S": "60"}
 """So that a worker that was frozen still believes in the answer that it finds when it wakes."""
 
 
 def a_worker_freezes_until_another_has_finished_its_work(scenario: Scenario, install: Install) -> None:
     """It stops in mid-forward; its lease ends; another worker runs the row; then it wakes with a result of its own."""
-    frozen = scenario.worker(install, **PATIENT)
-    wait_until(lambda: frozen.log_text().count("version_loaded") == LIVE_VERSIONS, 20, "all is warm")
+    frozen = scenario.warm_worker(install, **PATIENT)
     scenario.submit("zoo-poison", zoo.POISON_SLEEP)
     scenario.until("status = 'running'")
     time.sleep(1)  # of the three seconds that the forward takes

@@ -33,7 +33,7 @@ def test_a_killed_worker_loses_nothing_and_another_finishes_its_batch(scenario: 
 
 
 def test_a_killed_executor_costs_no_innocent_its_result(scenario: Scenario) -> None:
-    worker = scenario.worker()
+    worker = scenario.warm_worker()
     with scenario.load():
         for _ in range(4):
             scenario.pause(1, 2)
