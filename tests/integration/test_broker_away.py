@@ -3,27 +3,18 @@
 import json
 import time
 
-import pytest
-
 from tests.installs import Install
 from tests.rows import ended
 from tests.services import PostgreSQL, RabbitMQ
-from tests.session import GROUND
 
 
-@pytest.fixture(scope="module")
-def own_broker() -> RabbitMQ:
-    """Not the session's, because other tests need that one."""
-    return RabbitMQ(GROUND)
-
-
-def test_a_prediction_ends_without_the_broker(own_broker: RabbitMQ, postgres: PostgreSQL) -> None:
-    install = Install.distributed_on(own_broker, postgres)
+def test_a_prediction_ends_without_the_broker(rabbitmq: RabbitMQ, postgres: PostgreSQL) -> None:
+    install = Install.distributed_on(rabbitmq, postgres)
     try:
         web, _ = install.start()
         install.serve(["ok"])
         alice = install.log_in(web)
-        own_broker.stop_app()
+        rabbitmq.stop_app()
         started = time.monotonic()
         key = alice.submit("zoo-ok", x="1")
         assert time.monotonic() - started < 1
@@ -32,5 +23,5 @@ def test_a_prediction_ends_without_the_broker(own_broker: RabbitMQ, postgres: Po
         assert (ready["status"], ready["degraded"]) == ("ok", True)
         assert alice.get("/readyz?full").status == 503
     finally:
-        own_broker.start_app()
+        rabbitmq.start_app()
         install.close()
