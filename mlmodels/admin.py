@@ -116,7 +116,7 @@ class MLModelAdmin(admin.ModelAdmin[MLModel]):
 
     def rollback(self, request: HttpRequest, key: Any) -> HttpResponse:
         model = get_object_or_404(MLModel.objects.select_related("live_release__version"), pk=key)
-        target = releases.previous_healthy(model, model.live_version)
+        target = releases.earlier_healthy(model, model.live_version) if model.live_version else None
         question = f"Make {target} live again?" if target else "There is no earlier healthy version to go back to."
         return confirmed(
             request, f"Roll back {model}", question, lambda **why: releases.rollback(model, **why), model, bool(target)

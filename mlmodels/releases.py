@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Q
+from django.db.models import Min, Q
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -83,20 +83,35 @@ def promote(
 
 
 def rollback(model: MLModel, *, by: User | None, reason: str, request: HttpRequest | None = None) -> Release:
-    """A new release of the last healthy version that was live before. Raises NotReleasable or LostRace."""
+    """A new release of the healthy version that came before the live one; again, and it goes one further back.
+
+    Raises NotReleasable or LostRace.
+    """
     live = MLModel.objects.select_related("live_release__version").get(pk=model.pk).live_release
-    target = previous_healthy(model, live.version if live else None)
+    target = earlier_healthy(model, live.version) if live else None
     if live is None or target is None:
         raise NotReleasable(f"{model} has no earlier healthy version to go back to.")
     evidence = {"rollback_of": live.number}
     return promote(model, target, by=by, reason=reason, request=request, evidence=evidence, move_queued=True)
 
 
-def previous_healthy(model: MLModel, version: ModelVersion | None) -> ModelVersion | None:
-    """The most recently released healthy version other than `version`."""
-    releases = model.releases.select_related("version__model").filter(version__state=State.HEALTHY)
-    found = releases.exclude(version=version).order_by("-number").first()
-    return found.version if found else None
+def earlier_healthy(model: MLModel, version: ModelVersion) -> ModelVersion | None:
+    """The healthy version that was first released last before `version` was."""
+    versions = model.versions.select_related("model").annotate(first=Min("releases__number"))
+    first = versions.get(pk=version.pk).first
+    if first is None:
+        return None
+    return versions.filter(state=State.HEALTHY, first__lt=first).order_by("-first").first()
+
+
+def replacement(model: MLModel, version: ModelVersion) -> ModelVersion | None:
+    """What answers in place of `version`: the live one, else the one before it, else any that was ever released."""
+    live = model.live_version
+    if live and live.pk != version.pk and live.state == State.HEALTHY:
+        return live
+    others = model.releases.select_related("version__model").filter(version__state=State.HEALTHY)
+    latest = others.exclude(version=version).order_by("-number").first()
+    return earlier_healthy(model, version) or (latest.version if latest else None)
 
 
 def quarantine(version: ModelVersion, reason: str) -> bool:
@@ -112,7 +127,7 @@ def quarantine(version: ModelVersion, reason: str) -> bool:
         ):
             return False
         audit(None, "version.quarantine", version, before={"state": "healthy"}, after={"reason": reason})
-        target = previous_healthy(model, version)
+        target = replacement(model, version)
         live = model.live_release
         if live and live.version_id == version.pk and target:
             _insert(
@@ -125,7 +140,7 @@ def quarantine(version: ModelVersion, reason: str) -> bool:
 def evacuate_unhealthy(version: ModelVersion) -> None:
     """Rows that reached the queue of a version after it was taken out of service follow the others."""
     if not ModelVersion.objects.filter(pk=version.pk, state=State.HEALTHY).exists():
-        _move(version, previous_healthy(version.model, version))
+        _move(version, replacement(version.model, version))
 
 
 def live_at(model: MLModel, at: Any = None) -> Release | None:

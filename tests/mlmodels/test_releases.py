@@ -106,6 +106,26 @@ def test_rollback_is_a_new_release_of_what_was_live_before(model: MLModel, alice
     assert live(model) == "zoo@1"
 
 
+def test_rollback_again_goes_one_further_back_and_then_ends(model: MLModel) -> None:
+    one, two, three = version(model), version(model), version(model)
+    for each in (one, two, three):
+        promoted(model, each)
+    assert releases.rollback(model, by=None, reason="worse").version == two
+    assert releases.rollback(model, by=None, reason="worse still").version == one
+    with pytest.raises(releases.NotReleasable, match="no earlier healthy version"):
+        releases.rollback(model, by=None, reason="worse than ever")
+    assert live(model) == "zoo@1"
+
+
+def test_a_version_that_is_quarantined_after_a_rollback_gives_way_to_the_one_before_it(model: MLModel) -> None:
+    one, two, three = version(model), version(model), version(model)
+    for each in (one, two, three):
+        promoted(model, each)
+    releases.rollback(model, by=None, reason="worse")
+    releases.quarantine(two, "its file is missing")
+    assert live(model) == "zoo@1"
+
+
 def test_rollback_passes_over_a_version_that_is_not_healthy(model: MLModel) -> None:
     one, two, three = version(model), version(model), version(model)
     for each in (one, two, three):
