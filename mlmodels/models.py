@@ -59,6 +59,11 @@ class MLModel(models.Model):
     def __str__(self) -> str:
         return self.slug
 
+    def is_visible_to(self, user: Any) -> bool:
+        """Whether `user` may use it: it has no groups, or one of theirs."""
+        allowed = set(MLModel.groups.through.objects.filter(mlmodel=self).values_list("group_id", flat=True))
+        return not allowed or user.groups.filter(pk__in=allowed).exists()
+
     @property
     def live_version(self) -> "ModelVersion | None":
         return self.live_release.version if self.live_release else None

@@ -59,7 +59,8 @@ def submit(
     content_types = {place: _inspected(file, place[1]) for place, file in files.items()}
     rows = _validated(chosen, inputs, files)
     digest = _digest(chosen, rows, files)
-    if earlier := _earlier(owner, idempotency_key, digest):
+    # Without files nothing is stored in vain: the unique key itself finds the rare repeated form, below.
+    if files and (earlier := _earlier(owner, idempotency_key, digest)):
         return earlier
     kept: list[str] = []
     try:
@@ -224,12 +225,14 @@ def _digest(chosen: ModelVersion, rows: Sequence[Mapping[str, Any]], files: File
 def _earlier(owner: Any, key: str, digest: str) -> Prediction | None:
     if not key:
         return None
-    earlier = Prediction.objects.filter(owner=owner, idempotency_key=key).select_related("model", "version").first()
-    if earlier and earlier.request_sha256 != digest:
+    found = list(Prediction.objects.filter(owner=owner, idempotency_key=key).values_list("pk", "request_sha256")[:1])
+    if not found:
+        return None
+    if found[0][1] != digest:
         raise RejectedInput(
             "This form was already sent with other values. Reload the page to send a new one.", code="key_reused"
         )
-    return earlier
+    return Prediction.objects.select_related("model", "version").get(pk=found[0][0])
 
 
 def _create(

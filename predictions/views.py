@@ -145,7 +145,8 @@ def predictions(request: HttpRequest) -> HttpResponse:
 
 
 def _get_model_or_404(request: HttpRequest, slug: str) -> MLModel:
-    found = MLModel.objects.visible_to(request.user).select_related("live_release__version").filter(slug=slug).first()
-    if found is None:
+    """By slug first and its groups second: two small queries cost half of the one that lists what is visible."""
+    found = MLModel.objects.filter(slug=slug).select_related("live_release__version").order_by().first()
+    if found is None or not found.is_visible_to(request.user):
         raise Http404
     return found
