@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from serving_site.jobs import finish, sql
 from serving_site.jobs.finish import Outcome
 from serving_site.jobs.kinds import Kind
-from serving_site.jobs.models import Job, Status
+from serving_site.jobs.models import Status
 
 LONE_CRASHES = 3
 """So many deaths of a child that ran the row alone close it."""
@@ -66,7 +66,7 @@ class Batch:
     def _requeue(self, changes: Mapping[uuid.UUID, Mapping[str, Any]]) -> None:
         names = sorted({name for change in changes.values() for name in change})
         rows = [
-            [*sql.keys([key]), *(_prepared(self.kind.model, name, change[name]) for name in names)]
+            sql.value_row(self.kind.model, key, {name: change[name] for name in names})
             for key, change in changes.items()
         ]
         with transaction.atomic(), connection.cursor() as cursor:
@@ -79,7 +79,3 @@ class Batch:
                 [*(value for row in rows for value in row), *sql.keys([self.token])],
             )
         self.settled = True
-
-
-def _prepared(model: type[Job], name: str, value: Any) -> Any:
-    return model._meta.get_field(name).get_db_prep_save(value, connection)  # type: ignore[union-attr]

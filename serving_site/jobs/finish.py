@@ -47,20 +47,15 @@ def finish(kind: Kind, outcomes: Sequence[Outcome], *, token: uuid.UUID | None) 
 
 def _update(kind: Kind, outcomes: Sequence[Outcome], token: uuid.UUID | None) -> list[uuid.UUID]:
     names = ["status", "reason_code", *kind.model.RESULT_COLUMNS]
-    fields = [kind.model._meta.get_field(name) for name in names]
-    rows = []
-    for outcome in outcomes:
-        values = {"status": outcome.status.value, "reason_code": outcome.reason_code, **outcome.fields}
-        given = (
-            values[field.name] if field.name in values else field.get_default()  # type: ignore[union-attr]
-            for field in fields
+    blank = {name: kind.model._meta.get_field(name).get_default() for name in names}  # type: ignore[union-attr]
+    rows = [
+        sql.value_row(
+            kind.model,
+            outcome.id,
+            {**blank, **outcome.fields, "status": outcome.status.value, "reason_code": outcome.reason_code},
         )
-        rows.append(
-            [
-                *sql.keys([outcome.id]),
-                *(field.get_db_prep_save(value, connection) for field, value in zip(fields, given, strict=True)),  # type: ignore[union-attr]
-            ]
-        )
+        for outcome in outcomes
+    ]
     table = kind.table
     fence = f"{table}.status = 'running' AND {table}.lease_token = %s"
     open_rows = f"{table}.status IN ('queued', 'running')"

@@ -15,7 +15,7 @@ import structlog
 from django.conf import settings
 
 from serving_site.broker import Broker
-from serving_site.jobs.kinds import KINDS, Kind
+from serving_site.jobs.kinds import Kind
 
 log = structlog.get_logger(__name__)
 BREAKER_S = 5.0
@@ -27,7 +27,7 @@ class Ringer:
 
     def __init__(self) -> None:
         self.pid = os.getpid()
-        self.flags: dict[str, str] = {}
+        self.flags: dict[str, tuple[Kind, str]] = {}
         self.flagged = threading.Condition()
         self.broker: Any = dramatiq.get_broker() if settings.EMBEDDED else _unconfirmed_broker()
         self.closed_until = 0.0
@@ -35,17 +35,16 @@ class Ringer:
 
     def flag(self, kind: Kind, hint: str) -> None:
         with self.flagged:
-            self.flags[kind.queue] = hint
+            self.flags[kind.queue] = kind, hint
             self.flagged.notify()
 
     def _run(self) -> None:
-        kinds = {kind.queue: kind for kind in KINDS.values()}
         while True:
             with self.flagged:
                 self.flagged.wait_for(lambda: self.flags)
                 flags, self.flags = self.flags, {}
-            for queue, hint in flags.items():
-                self._publish(kinds.get(queue) or next(k for k in KINDS.values() if k.queue == queue), hint)
+            for kind, hint in flags.values():
+                self._publish(kind, hint)
 
     def _publish(self, kind: Kind, hint: str) -> None:
         if time.monotonic() < self.closed_until:

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import datetime
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db import connection, models
-from django.db.backends.base.base import BaseDatabaseWrapper
 
 
-def is_postgres(using: Any = None) -> bool:
-    return bool((using or connection).vendor == "postgresql")
+def is_postgres() -> bool:
+    return bool(connection.vendor == "postgresql")
 
 
 def skip_locked() -> str:
@@ -47,13 +46,17 @@ def placeholders(count: int) -> str:
     return ", ".join(["%s"] * count)
 
 
-def prepared(field: models.Field[Any, Any], values: Sequence[Any]) -> list[Any]:
-    """`values` as the driver wants them for `field`."""
-    return [field.get_db_prep_save(value, connection) for value in values]
-
-
 def keys(ids: Sequence[uuid.UUID]) -> list[Any]:
-    return prepared(models.UUIDField(), ids)
+    """`ids` as the driver wants them."""
+    key = models.UUIDField()
+    return [key.get_db_prep_save(each, connection) for each in ids]
+
+
+def value_row(model: type[models.Model], key: uuid.UUID, values: Mapping[str, Any]) -> list[Any]:
+    """One row of a VALUES list: the key, then the model's `values` as the driver wants them, in their order."""
+    fields = [model._meta.get_field(name) for name in values]
+    prepared = (field.get_db_prep_save(values[field.name], connection) for field in fields)  # type: ignore[union-attr]
+    return [*keys([key]), *prepared]
 
 
 def update_from(model: type[models.Model], names: Sequence[str]) -> str:
@@ -69,10 +72,10 @@ def now() -> datetime.datetime:
     """The database clock's present time."""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {clock()}")
-        return read_time(cursor.fetchone()[0], connection)
+        return read_time(cursor.fetchone()[0])
 
 
-def read_time(value: Any, using: BaseDatabaseWrapper) -> datetime.datetime:
+def read_time(value: Any) -> datetime.datetime:
     """A timestamp as the raw cursor gave it, aware and in UTC."""
     if isinstance(value, str):
         value = datetime.datetime.fromisoformat(value)

@@ -1,10 +1,9 @@
 """A job's place in the order, stored when it is submitted."""
 
-import contextlib
 import datetime
-from typing import Any
 
 from django.db import connection, transaction
+from structlog.contextvars import get_contextvars
 
 from serving_site.jobs import ring, sql
 from serving_site.jobs.kinds import KINDS
@@ -20,8 +19,7 @@ def submit(job: Job) -> None:
     kind = KINDS[type(job)]
     with transaction.atomic(savepoint=False):
         job.turn, job.created_at = _turn_and_time(kind.table, job)
-        with contextlib.suppress(AttributeError):
-            job.request_id = job.request_id or _request_id()
+        job.request_id = job.request_id or _request_id()
         job.save(force_insert=True)
         transaction.on_commit(lambda: ring.ring(kind, str(job.id)))
 
@@ -35,11 +33,8 @@ def _turn_and_time(table: str, job: Job) -> tuple[int, datetime.datetime]:
             [job.lane, *sql.keys([job.owner_id]), job.lane],
         )
         turn, now = cursor.fetchone()
-    return turn, sql.read_time(now, connection)
+    return turn, sql.read_time(now)
 
 
 def _request_id() -> str:
-    from structlog.contextvars import get_contextvars
-
-    found: Any = get_contextvars().get("request_id", "")
-    return str(found)[:64]
+    return str(get_contextvars().get("request_id", ""))[:64]

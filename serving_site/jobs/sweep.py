@@ -1,5 +1,6 @@
 """The sweeper: every few seconds, somewhere, what was lost is found again."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 
@@ -110,11 +111,7 @@ def live_slots(kind: Kind) -> int:
     """How many runs of this kind the living workers can hold at once."""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT slots, queues FROM {Worker._meta.db_table} WHERE seen_at > {sql.clock(-ALIVE_S)}")
-        return sum(slots for slots, queues in cursor.fetchall() if f'"{kind.queue}"' in _as_text(queues))
-
-
-def _as_text(queues: object) -> str:
-    return queues if isinstance(queues, str) else str(queues).replace("'", '"')
+        return sum(slots for slots, queues in cursor.fetchall() if kind.queue in json.loads(queues))
 
 
 def _ring(kind: Kind, wanted: int) -> int | None:
