@@ -20,6 +20,11 @@ class Task(models.TextChoices):
     REGRESSION = "regression", "regression"
 
 
+class OnPush(models.TextChoices):
+    RELEASE = "release", "it goes live"
+    CANDIDATE = "candidate", "it waits for an operator"
+
+
 class MLModelQuerySet(models.QuerySet["MLModel"]):
     def visible_to(self, user: Any) -> "MLModelQuerySet":
         """The models that `user` may use: those without groups, and those of a group of theirs."""
@@ -48,6 +53,13 @@ class MLModel(models.Model):
         "ModelVersion", null=True, on_delete=models.PROTECT, related_name="+", editable=False
     )
     next_at = models.DateTimeField(null=True, editable=False)
+    recipe = models.CharField(max_length=40, blank=True, default="", editable=False)
+    """Which recipe of `mlmodels.training` retrains it; empty where it came from elsewhere."""
+    gate = models.JSONField(default=dict, blank=True, help_text="Thresholds that differ from the site's own.")
+    on_push = models.CharField(
+        "after a push", max_length=9, choices=OnPush, default=OnPush.RELEASE,
+        help_text="What happens to a pushed version that passes the gate.",
+    )  # fmt: skip
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = MLModelQuerySet.as_manager()
@@ -69,6 +81,35 @@ class MLModel(models.Model):
         return self.live_release.version if self.live_release else None
 
 
+class DatasetSnapshot(models.Model):
+    """A model's data as it was once: two CSV files in the storage `artifacts`, split by the hash of each row's input.
+
+    Training is given the one, never the other: the server keeps the rows held out and judges every version on them.
+    `schema` says what the columns and the target are (see `mlmodels.datasets`).
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    model = models.ForeignKey(MLModel, on_delete=models.PROTECT, related_name="snapshots")
+    sha256 = models.CharField(max_length=64)
+    """Of all rows and their targets, whatever their order."""
+    schema = models.JSONField()
+    source = models.CharField(max_length=300)
+    train_sha256 = models.CharField(max_length=64)
+    train_rows = models.PositiveIntegerField()
+    holdout_sha256 = models.CharField(max_length=64)
+    holdout_rows = models.PositiveIntegerField()
+    created_at = models.DateTimeField(auto_now_add=True)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+
+    class Meta:
+        ordering = ["model", "-id"]
+        verbose_name = "dataset snapshot"
+        constraints = [models.UniqueConstraint(name="one_snapshot_per_content", fields=["model", "sha256"])]
+
+    def __str__(self) -> str:
+        return f"{self.model.slug} data {self.sha256[:12]}"
+
+
 class State(models.TextChoices):
     CHECKING = "checking", "checking"
     HEALTHY = "healthy", "healthy"
@@ -77,7 +118,10 @@ class State(models.TextChoices):
 
 
 class ModelVersion(models.Model):
-    """One artifact, known by the hash of its manifest (which names the weights' hash). Only `state` ever changes."""
+    """One artifact, known by the hash of its manifest (which names the weights' hash).
+
+    Only `state` ever changes, and `measured`: what this server found on the rows that it holds out.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     model = models.ForeignKey(MLModel, on_delete=models.PROTECT, related_name="versions")
@@ -88,6 +132,9 @@ class ModelVersion(models.Model):
     manifest_sha256 = models.CharField(max_length=64)
     weights_sha256 = models.CharField(max_length=64)
     artifact_bytes = models.BigIntegerField()
+    snapshot = models.ForeignKey(DatasetSnapshot, null=True, on_delete=models.PROTECT, related_name="versions")
+    """The data it was trained on, where that is known here."""
+    measured = models.JSONField(default=dict)
     created_at = models.DateTimeField(auto_now_add=True)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
 
@@ -100,6 +147,7 @@ class ModelVersion(models.Model):
                 name="one_version_per_artifact", fields=["model", "manifest_sha256"], condition=~Q(state="refused")
             ),
         ]
+        permissions = [("upload_executable", "Can upload artifacts that run code when loaded")]
 
     def __str__(self) -> str:
         return f"{self.model.slug}@{self.number}"
@@ -111,8 +159,8 @@ class ModelVersion(models.Model):
 
     @property
     def metrics(self) -> dict[str, Any]:
-        metrics: dict[str, Any] = self.manifest.get("metrics", {})
-        return metrics
+        """What its training said, and over that what this server measured on the rows held out."""
+        return {**self.manifest.get("metrics", {}), **self.measured}
 
     @property
     def max_batch(self) -> int:
@@ -146,6 +194,7 @@ class Release(models.Model):
     class Meta:
         ordering = ["model", "-number"]
         constraints = [models.UniqueConstraint(name="one_release_per_number", fields=["model", "number"])]
+        permissions = [("override_gate", "Can release what the gate refuses")]
 
     def __str__(self) -> str:
         return f"{self.model.slug} release {self.number}"
@@ -165,6 +214,105 @@ class VersionCheck(Job):
 
     def __str__(self) -> str:
         return f"check of {self.version_id}: {self.status}"
+
+
+class Promote(models.TextChoices):
+    NEVER = "never", "never"
+    IF_BETTER = "if-better", "if it is better"
+    ALWAYS = "always", "if the gate lets it pass"
+
+
+class TrainingRun(Job):
+    """One training of a model on one snapshot: run by a child that a worker or a command keeps.
+
+    `progress` and `curves` are written while it runs, fenced by the lease; the columns of RESULT_COLUMNS when it ends.
+    """
+
+    model = models.ForeignKey(MLModel, on_delete=models.PROTECT, related_name="training_runs")
+    snapshot = models.ForeignKey(DatasetSnapshot, on_delete=models.PROTECT, related_name="training_runs")
+    recipe = models.CharField(max_length=40)
+    seed = models.BigIntegerField(default=0)
+    epochs = models.PositiveIntegerField(null=True)
+    """The most that one fit takes; None leaves it to the recipe."""
+    promote = models.CharField(max_length=9, choices=Promote, default=Promote.NEVER)
+    reason = models.TextField(blank=True, default="")
+    code_commit = models.CharField(max_length=64, blank=True, default="")
+    progress = models.JSONField(default=dict)
+    """{"stage", "epoch", "epochs", "loss", "metric"}: what was said last."""
+    curves = models.JSONField(default=list)
+    """[[epoch, loss, metric], …]"""
+    version = models.OneToOneField(ModelVersion, null=True, on_delete=models.SET_NULL, related_name="training_run")
+    weights_sha256 = models.CharField(max_length=64, blank=True, default="")
+    parameters = models.JSONField(default=dict)
+    outcome = models.TextField(blank=True, default="")
+    """One sentence: what became of the version."""
+    log = models.TextField(blank=True, default="")
+    error = models.TextField(blank=True, default="")
+
+    RESULT_COLUMNS: ClassVar[tuple[str, ...]] = ("version", "weights_sha256", "parameters", "outcome", "log", "error")
+
+    class Meta:
+        constraints = job_constraints()
+        indexes = [*job_indexes("training"), models.Index(name="training_history", fields=["model", "-id"])]
+
+    def __str__(self) -> str:
+        return f"training of {self.model.slug}: {self.status}"
+
+
+class Purpose(models.TextChoices):
+    EVALUATE = "evaluate", "evaluation"
+    GATE = "gate", "gate"
+    REPLAY = "replay", "replay"
+
+
+class Evaluation(Job):
+    """A version run in an executor to be judged, never to answer anybody: it writes a report and no predictions.
+
+    A gate also says whether the version may go live in place of `against` (`passed`).
+    """
+
+    version = models.ForeignKey(ModelVersion, on_delete=models.CASCADE, related_name="evaluations")
+    against = models.ForeignKey(ModelVersion, null=True, on_delete=models.SET_NULL, related_name="+")
+    snapshot = models.ForeignKey(DatasetSnapshot, null=True, on_delete=models.PROTECT, related_name="+")
+    purpose = models.CharField(max_length=8, choices=Purpose)
+    options = models.JSONField(default=dict)
+    report = models.JSONField(default=dict)
+    passed = models.BooleanField(null=True)
+    error = models.TextField(blank=True, default="")
+
+    RESULT_COLUMNS: ClassVar[tuple[str, ...]] = ("report", "passed", "error")
+
+    class Meta:
+        constraints = job_constraints()
+        indexes = [*job_indexes("evaluation"), models.Index(name="evaluation_history", fields=["version", "-id"])]
+
+    def __str__(self) -> str:
+        return f"{self.get_purpose_display()} of {self.version}: {self.status}"
+
+
+class Delivery(models.Model):
+    """A version that came by `git push`, known by its commit, and what the gate said before the push was accepted.
+
+    `landed_at` is set once the branch holds the commit, `done_at` once the model's setting has been carried out.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    commit = models.CharField(max_length=64, unique=True)
+    pushed_by = models.CharField(max_length=200, blank=True, default="")
+    version = models.ForeignKey(ModelVersion, on_delete=models.CASCADE, related_name="deliveries")
+    evaluation = models.ForeignKey(Evaluation, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    landed_at = models.DateTimeField(null=True)
+    done_at = models.DateTimeField(null=True)
+    release = models.ForeignKey(Release, null=True, on_delete=models.SET_NULL, related_name="+")
+    outcome = models.TextField(blank=True, default="")
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name_plural = "deliveries"
+
+    def __str__(self) -> str:
+        return f"push {self.commit[:12]}"
 
 
 def system_user() -> User:

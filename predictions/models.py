@@ -64,6 +64,8 @@ class Prediction(Job):
     queue_ms = models.FloatField(null=True)
     load_ms = models.FloatField(null=True)
     compute_ms = models.FloatField(null=True)
+    batch_rows = models.PositiveIntegerField(null=True)
+    """How many inputs shared its forward; 1: it ran alone, so that a replay alone gives the same bits."""
     idempotency_key = models.CharField(max_length=255, blank=True, default="")
     request_sha256 = models.CharField(max_length=64, blank=True, default="")
     file_name = models.CharField(max_length=255, blank=True, default="")
@@ -79,6 +81,7 @@ class Prediction(Job):
         "queue_ms",
         "load_ms",
         "compute_ms",
+        "batch_rows",
         "label",
     )
 
