@@ -266,7 +266,7 @@ class Purpose(models.TextChoices):
 
 
 class Evaluation(Job):
-    """A version run in an executor to be judged, never to answer anybody: it writes a report and no predictions.
+    """A version run in an executor to be judged, never to answer anybody: it writes a report, no prediction.
 
     A gate also says whether the version may go live in place of `against` (`passed`).
     """

@@ -8,8 +8,8 @@ from typing import Any
 from django.utils.safestring import SafeString
 
 from mlmodels.models import ModelVersion
-from predictions import charts
-from predictions.display import number
+from serving_site import charts
+from serving_site.charts import number
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from django.utils.safestring import SafeString
 
 from mlmodels import signature as signatures
 from mlmodels.models import Task
-from predictions import charts
 from predictions.models import Prediction
+from serving_site import charts
+from serving_site.charts import number, percent
 from serving_site.jobs.models import Status
 
 SORTED_UP_TO = 5
@@ -206,24 +207,6 @@ def elapsed_s(prediction: Prediction) -> float:
 def advice(prediction: Prediction) -> str:
     """What the person can do about a failure."""
     return ADVICE.get(prediction.reason_code, ADVICE_ELSE)
-
-
-def percent(share: float) -> str:
-    """A share as a percentage that never rounds up to certainty."""
-    if 0 < share < 0.001:
-        return "< 0.1 %"
-    if 0.999 < share < 1:
-        return "> 99.9 %"
-    return f"{share * 100:.1f} %"
-
-
-def number(value: float) -> str:
-    """About four figures, with thousands separated: 151.2, 1,234, 0.00312."""
-    if value == 0 or 0.001 <= abs(value) < 1e9:
-        decimals = max(0, 4 - len(str(int(abs(value))))) if abs(value) >= 1 else 4
-        text = f"{value:,.{decimals}f}"
-        return text.rstrip("0").rstrip(".") if "." in text else text
-    return f"{value:.4g}"
 
 
 def place(ahead: int | None) -> str:

@@ -5,7 +5,8 @@ from xml.etree import ElementTree
 import pytest
 
 from mlmodels.models import ModelVersion
-from predictions import about, charts, display
+from predictions import about, display
+from serving_site import charts
 from tests import registry
 
 
@@ -14,7 +15,7 @@ from tests import registry
     [(0.5, "50.0 %"), (0.99999, "> 99.9 %"), (0.00001, "< 0.1 %"), (1, "100.0 %"), (0, "0.0 %"), (0.9994, "> 99.9 %")],
 )
 def test_a_share_never_rounds_to_certainty(share: float, text: str) -> None:
-    assert display.percent(share) == text
+    assert charts.percent(share) == text
 
 
 @pytest.mark.parametrize(
@@ -30,7 +31,7 @@ def test_a_share_never_rounds_to_certainty(share: float, text: str) -> None:
     ],
 )
 def test_a_number_has_about_four_figures(value: float, text: str) -> None:
-    assert display.number(value) == text
+    assert charts.number(value) == text
 
 
 @pytest.mark.parametrize(

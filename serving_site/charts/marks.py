@@ -1,10 +1,9 @@
-"""Charts as server-rendered SVG: no script, no style attribute, readable by screen readers, printable.
-
-Positions are percentages and sizes of text are the page's, so a chart fits 320 px and 1280 px alike.
-"""
+"""Small charts that stand beside words: a bar, a value on its scale, a hundred dots."""
 
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+
+from serving_site.charts.frame import percent_of
 
 TRACK_TOP = 34
 TRACK_HEIGHT = 12
@@ -13,7 +12,7 @@ DOTS_PER_ROW = 20
 
 def meter(share: float) -> SafeString:
     """A bar filled to `share` (0 to 1); the number stands beside it in the table, so it is hidden from readers."""
-    filled = _percent(share)
+    filled = percent_of(share)
     return format_html(
         '<svg class="meter" aria-hidden="true" focusable="false" preserveAspectRatio="none">'
         '<rect class="ground" width="100%" height="100%" rx="4"/>'
@@ -93,11 +92,7 @@ def hundred_dots(right: int, label: str) -> SafeString:
 
 
 def _position(value: float, low: float, high: float) -> float:
-    return _percent((value - low) / (high - low)) if high > low else 50.0
-
-
-def _percent(share: float) -> float:
-    return round(min(max(share, 0.0), 1.0) * 100, 2)
+    return percent_of((value - low) / (high - low)) if high > low else 50.0
 
 
 def _anchor(at: float) -> str:
