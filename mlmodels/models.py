@@ -290,6 +290,12 @@ class Evaluation(Job):
         return f"{self.get_purpose_display()} of {self.version}: {self.status}"
 
 
+class Brought(models.TextChoices):
+    NOTHING = "", "nothing new"
+    VERSION = "version", "a version"
+    MODEL = "model", "a model and its first version"
+
+
 class Delivery(models.Model):
     """A version that came by `git push`, known by its commit, and what the gate said before the push was accepted.
 
@@ -299,6 +305,10 @@ class Delivery(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     commit = models.CharField(max_length=64, unique=True)
     pushed_by = models.CharField(max_length=200, blank=True, default="")
+    subject = models.CharField(max_length=200, blank=True, default="")
+    """The first line of the commit's message: the reason of the release."""
+    brought = models.CharField(max_length=7, choices=Brought, blank=True, default=Brought.NOTHING)
+    """What came into being with it: a refusal takes that away again, and nothing else."""
     version = models.ForeignKey(ModelVersion, on_delete=models.CASCADE, related_name="deliveries")
     evaluation = models.ForeignKey(Evaluation, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
