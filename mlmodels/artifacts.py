@@ -14,6 +14,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -72,11 +73,17 @@ def take_zip(file: Any) -> Artifact:
         for member in archive.infolist():
             if stat.S_ISLNK(member.external_attr >> 16):
                 raise RefusedArtifact(f"{member.filename} is a link or not a plain file; give the file itself.")
-            _judge_size(member.filename, member.file_size)
+            judge_size(member.filename, member.file_size)
         try:
             return _take(archive.open)
         except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError, EOFError) as error:
             raise RefusedArtifact(f"The zip cannot be read: {error}.") from None
+
+
+def take_opened(names: list[str], open_file: Callable[[str], AbstractContextManager[IO[bytes]]]) -> Artifact:
+    """Read, judge and store the artifact whose files are `names`, opened once each. Raises RefusedArtifact."""
+    _judge_names(names)
+    return _take(open_file)
 
 
 def _open_plain(path: Path) -> IO[bytes]:
@@ -86,7 +93,7 @@ def _open_plain(path: Path) -> IO[bytes]:
     except OSError as error:
         raise RefusedArtifact(f"{path.name} cannot be read: {error.strerror}.") from None
     try:
-        _judge_size(path.name, os.fstat(file.fileno()).st_size)
+        judge_size(path.name, os.fstat(file.fileno()).st_size)
     except RefusedArtifact:
         file.close()
         raise
@@ -118,13 +125,14 @@ def _judge_names(names: list[str]) -> None:
             raise RefusedArtifact(f"{name} is missing.")
 
 
-def _judge_size(name: str, size: int) -> None:
+def judge_size(name: str, size: int) -> None:
+    """Raises RefusedArtifact where the file called `name` is larger than is accepted."""
     limit = MAX_MANIFEST_BYTES if name == MANIFEST else settings.MAX_ARTIFACT_BYTES
     if size > limit:
         raise RefusedArtifact(f"{name} has {size:,} bytes; at most {limit:,} are accepted.")
 
 
-def _take(open_file: Callable[[str], IO[bytes]]) -> Artifact:
+def _take(open_file: Callable[[str], AbstractContextManager[IO[bytes]]]) -> Artifact:
     with open_file(MANIFEST) as file:
         text = _bounded(file, MAX_MANIFEST_BYTES)
     manifest = manifests.read(text)
@@ -159,7 +167,7 @@ def _copy_hashed(source: IO[bytes], target: IO[bytes]) -> tuple[str, int]:
     digest, size = hashlib.sha256(), 0
     while chunk := source.read(CHUNK):
         size += len(chunk)
-        _judge_size(WEIGHTS, size)
+        judge_size(WEIGHTS, size)
         digest.update(chunk)
         target.write(chunk)
     target.seek(0)
