@@ -25,7 +25,8 @@ class ReasonForm(forms.Form):
 
 class UploadForm(forms.Form):
     artifact = forms.FileField(
-        label="Artifact", help_text="A zip that holds exactly manifest.json and weights.safetensors."
+        label="Artifact",
+        help_text="A zip that holds exactly manifest.json and weights.safetensors (or program.pt2, if allowed).",
     )
 
 
@@ -97,7 +98,7 @@ class MLModelAdmin(admin.ModelAdmin[MLModel]):
         form = UploadForm(request.POST or None, request.FILES or None)
         if request.method == "POST" and form.is_valid():
             try:
-                artifact = artifacts.take_zip(form.cleaned_data["artifact"])
+                artifact = artifacts.take_zip(form.cleaned_data["artifact"], by=person(request))
                 version = registry.register(artifact, by=person(request), request=request)
             except RefusedArtifact as error:
                 form.add_error("artifact", str(error))

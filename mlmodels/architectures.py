@@ -269,13 +269,15 @@ class ResidualBlock(nn.Module):
         return out
 
 
-def prepare_photo(picture: Image.Image, size: int, channels: int) -> np.ndarray[Any, Any]:
-    """→ (channels, size, size): the middle square of the picture, scaled without aliasing."""
+def prepare_photo(picture: Image.Image, size: int | tuple[int, int], channels: int) -> np.ndarray[Any, Any]:
+    """→ (channels, height, width) from 0 to 1: the picture's middle, scaled without aliasing; one size: a square."""
     wanted = picture.convert("RGB" if channels == 3 else "L")
-    side = min(wanted.size)
-    left, top = (wanted.width - side) // 2, (wanted.height - side) // 2
-    square = wanted.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
-    array = np.asarray(square, np.float32).reshape(size, size, channels) / 255
+    height, width = (size, size) if isinstance(size, int) else size
+    high = max(1, min(wanted.height, wanted.width * height // width))
+    wide = max(1, min(wanted.width, wanted.height * width // height))
+    left, top = (wanted.width - wide) // 2, (wanted.height - high) // 2
+    middle = wanted.resize((width, height), Image.Resampling.BICUBIC, box=(left, top, left + wide, top + high))
+    array = np.asarray(middle, np.float32).reshape(height, width, channels) / 255
     return np.ascontiguousarray(array.transpose(2, 0, 1))
 
 

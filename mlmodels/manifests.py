@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from mlmodels import signature
+from mlmodels.executor.outcomes import EXPORTED_PROGRAM
 from mlmodels.models import SLUG, Task
 from mlmodels.signature_rules import is_finite_number
 
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
+PROGRAM = "program.pt2"
 
 
 class RefusedArtifact(ValueError):
@@ -30,10 +32,23 @@ def read(text: bytes) -> dict[str, Any]:
         signature.check(manifest["signature"])
     except signature.InvalidSignature as error:
         raise RefusedArtifact(f"{MANIFEST}, field signature: {error}") from None
+    _, large = files_of(manifest)
+    if large not in manifest["files"]:
+        raise RefusedArtifact(f"{MANIFEST}: the file of the architecture {manifest['architecture'][:80]} is {large}.")
     answers = "label" if manifest["task"] == Task.CLASSIFICATION else "value"
     if answers not in manifest["signature"]["output"]["properties"]:
         raise RefusedArtifact(f"{MANIFEST}: the task is {manifest['task']}, but the output has no {answers}.")
     return manifest
+
+
+def is_executable(manifest: Mapping[str, Any]) -> bool:
+    """Whether loading this artifact runs code of its author: an exported program, the second tier."""
+    return bool(manifest.get("architecture") == EXPORTED_PROGRAM)
+
+
+def files_of(manifest: Mapping[str, Any]) -> tuple[str, str]:
+    """The names of the two files that this artifact consists of: the manifest and the large one that it names."""
+    return MANIFEST, PROGRAM if is_executable(manifest) else WEIGHTS
 
 
 def _parsed(text: bytes) -> Any:
@@ -81,9 +96,12 @@ def _shown(value: object) -> str:
 
 
 def _is_weights_entry(files: object) -> bool:
-    if not isinstance(files, dict) or set(files) != {WEIGHTS} or not isinstance(files[WEIGHTS], dict):
+    if not isinstance(files, dict) or set(files) not in ({WEIGHTS}, {PROGRAM}):
         return False
-    sha256, size = files[WEIGHTS].get("sha256"), files[WEIGHTS].get("size")
+    (entry,) = files.values()
+    if not isinstance(entry, dict):
+        return False
+    sha256, size = entry.get("sha256"), entry.get("size")
     return isinstance(sha256, str) and bool(re.fullmatch("[0-9a-f]{64}", sha256)) and type(size) is int and size > 0
 
 

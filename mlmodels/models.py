@@ -8,6 +8,7 @@ from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models import Q
 
+from mlmodels.executor.outcomes import EXPORTED_PROGRAM
 from serving_site.accounts.models import User
 from serving_site.jobs.models import Job, job_constraints, job_indexes
 from serving_site.jobs.uuid7 import uuid7
@@ -156,6 +157,11 @@ class ModelVersion(models.Model):
     def signature(self) -> dict[str, Any]:
         signature: dict[str, Any] = self.manifest["signature"]
         return signature
+
+    @property
+    def is_executable(self) -> bool:
+        """Whether loading it runs code that its author wrote: an exported program, run only inside the sandbox."""
+        return bool(self.manifest.get("architecture") == EXPORTED_PROGRAM)
 
     @property
     def metrics(self) -> dict[str, Any]:

@@ -82,7 +82,9 @@ class Runtime:
         self.capacity = capacity
         self.cache = cache
         self.server = ExecutorServer(
-            settings.MODEL_ARCHITECTURES, Limits(memory_bytes=settings.MODEL_MEMORY_MB * 1024**2)
+            settings.MODEL_ARCHITECTURES,
+            Limits(memory_bytes=settings.MODEL_MEMORY_MB * 1024**2),
+            exported_programs=settings.ALLOW_EXECUTABLE_ARTIFACTS,
         )
         self.server.start()
         self.slots: OrderedDict[uuid.UUID, Slot] = OrderedDict()

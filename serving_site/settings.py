@@ -193,6 +193,7 @@ MODEL_ARCHITECTURES = ["mlmodels.architectures"]
 MODEL_CACHE = env.count("MODEL_CACHE", default=4)
 MODEL_MEMORY_MB = env.count("MODEL_MEMORY_MB", default=2048)
 PREDICTION_DEADLINE_S = env.float("PREDICTION_DEADLINE_S", default=20.0)
+ALLOW_EXECUTABLE_ARTIFACTS = env.bool("ALLOW_EXECUTABLE_ARTIFACTS", default=False)
 MAX_ARTIFACT_BYTES = env.count("MAX_ARTIFACT_BYTES", default=1024**3)
 
 STORAGE_URL = env.str("STORAGE_URL", default=(DATA_DIR / "files").as_uri())

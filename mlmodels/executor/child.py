@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mlmodels.executor import frames, inference, loading, sandbox
+from mlmodels.executor import exported, frames, inference, loading, sandbox
 from mlmodels.executor.memory import is_out_of_memory
 from mlmodels.executor.outcomes import TRACE_CHARACTERS, Limits, safe_text
 
@@ -33,7 +33,7 @@ def serve(connection: socket.socket, registry: loading.Registry, modules: Sequen
         limits = Limits(**order.header["limits"])
         reached = close_sandbox(modules, limits, [order.header["weights"]])
         torch.set_num_threads(limits.threads)
-        reply, module = _load(order, registry)
+        reply, module = _load(order, registry, reached)
         reply |= {"sandbox": reached.level, "missing": reached.missing}
         reply["load_ms"] = (time.perf_counter() - started) * 1000
         frames.send(connection, frames.pack(reply))
@@ -54,10 +54,16 @@ def has_cuda() -> bool:
     return torch.version.cuda is not None and NVIDIA_CONTROL.exists()
 
 
-def _load(order: frames.Frame, registry: loading.Registry) -> tuple[dict[str, Any], nn.Module | None]:
+def _load(
+    order: frames.Frame, registry: loading.Registry, reached: sandbox.Reached
+) -> tuple[dict[str, Any], nn.Module | None]:
     device = torch.device("cuda" if has_cuda() and torch.cuda.is_available() else "cpu")
+    manifest, path = order.blobs[0], order.header["weights"]
     try:
-        module = loading.load(order.blobs[0], order.header["weights"], registry, device)
+        if exported.is_exported(manifest):
+            program = exported.load(manifest, path, registry, reached.level, device)
+            return {"loaded": program.device.type}, program
+        module = loading.load(manifest, path, registry, device)
     except loading.Refused as refused:
         return {"refused": [refused.code, refused.message]}, None
     except Exception as error:  # noqa: BLE001 -- whatever loading raises refuses the version

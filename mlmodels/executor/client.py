@@ -38,8 +38,16 @@ log = logging.getLogger("mlmodels.executor")
 class ExecutorServer:
     """Loads versions, each in a child of one server process that is restarted when it dies."""
 
-    def __init__(self, architectures: Sequence[str] = ARCHITECTURES, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        architectures: Sequence[str] = ARCHITECTURES,
+        limits: Limits | None = None,
+        *,
+        exported_programs: bool = False,
+    ) -> None:
+        """`exported_programs`: also load artifacts that run code of their own (see `exported`)."""
         self.architectures = tuple(architectures)
+        self.exported_programs = exported_programs
         self.limits = limits or Limits()
         self._lock = threading.Lock()
         self._process: ServerProcess | None = None
@@ -99,7 +107,7 @@ class ExecutorServer:
                 if self._process is not None:
                     log.warning("executor server died, starting another")
                     self._process.close()
-                self._process = ServerProcess(self.architectures, self.limits)
+                self._process = ServerProcess(self.architectures, self.limits, exported_programs=self.exported_programs)
             return self._process
 
     def __enter__(self) -> ExecutorServer:

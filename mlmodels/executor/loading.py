@@ -41,7 +41,7 @@ def load(manifest: bytes, weights_path: str, registry: Registry, device: torch.d
     module = _build(name, registry[name], parameters)
     weights = _read(weights_path)
     _check_names_and_shapes(module.state_dict(), weights)
-    _check_finite(weights)
+    check_finite(weights)
     module.load_state_dict(weights, strict=True)
     return module.eval().requires_grad_(requires_grad=False).to(device)
 
@@ -96,7 +96,8 @@ def _check_names_and_shapes(expected: Mapping[str, Tensor], given: Mapping[str, 
         raise Refused("bad_weights", f"The weights do not fit the architecture: {'; '.join(problems)}.")
 
 
-def _check_finite(weights: Mapping[str, Tensor]) -> None:
+def check_finite(weights: Mapping[str, Tensor]) -> None:
+    """Raises Refused with the name of the first tensor that holds NaN or an infinite number."""
     for key, tensor in weights.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             name = safe_text(key, 100)

@@ -9,6 +9,8 @@ from typing import Any
 # One input row: name to value; a picture's value is its raw, untrusted bytes.
 Item = Mapping[str, Any]
 
+EXPORTED_PROGRAM = "exported-program"  # the architecture of artifacts that bring their own code
+
 MESSAGE_CHARACTERS = 1900  # with four bytes a character at worst cut further, see safe_text
 MESSAGE_BYTES = 2000
 TRACE_CHARACTERS = 4000
@@ -73,7 +75,8 @@ class LoadFailed(ExecutorError):
     """A version could not be loaded; `message` is one sentence, `code` its reason.
 
     Codes: bad_manifest, unknown_architecture, bad_parameters, missing_file, bad_weights,
-    not_finite, out_of_memory, timeout, died, killed.
+    not_finite, out_of_memory, timeout, died, killed; of an exported program also not_allowed,
+    sandbox_needed, bad_program, bad_batch.
     """
 
     def __init__(self, code: str, message: str) -> None:

@@ -31,7 +31,7 @@ log = logging.getLogger("mlmodels.executor")
 class ServerProcess:
     """A started server and the one end of its control socket. Thread-safe."""
 
-    def __init__(self, architectures: Sequence[str], limits: Limits) -> None:
+    def __init__(self, architectures: Sequence[str], limits: Limits, *, exported_programs: bool = False) -> None:
         """Start it and wait until it has imported everything. Raises ServerFailed."""
         self.limits = limits
         self._lock = threading.Lock()
@@ -42,7 +42,8 @@ class ServerProcess:
         with theirs:
             self._process: subprocess.Popen[bytes] = subprocess.Popen(
                 [sys.executable, "-P", "-m", "mlmodels.executor",
-                 "--architectures", ",".join(architectures)],
+                 "--architectures", ",".join(architectures),
+                 *(["--exported-programs"] if exported_programs else [])],
                 stdin=theirs.fileno(), stdout=subprocess.DEVNULL, env=environment(limits), cwd="/",
                 close_fds=True, start_new_session=True,
             )  # fmt: skip

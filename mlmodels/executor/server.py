@@ -22,7 +22,7 @@ from typing import Any
 import orjson
 
 from mlmodels.executor import sandbox
-from mlmodels.executor.outcomes import Limits, safe_text
+from mlmodels.executor.outcomes import EXPORTED_PROGRAM, Limits, safe_text
 
 PACKET_BYTES = 64 * 1024
 TICK_MS = 1000
@@ -30,14 +30,14 @@ KEPT_STATUSES = 1000
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE)
 
 
-def main(control: socket.socket, modules: Sequence[str]) -> None:
+def main(control: socket.socket, modules: Sequence[str], *, exported_programs: bool) -> None:
     """Serve until `control` closes or the worker that started this process is gone."""
     parent = os.getppid()
     for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
     sandbox.prefer_as_victim(sandbox.KILLED_FIRST)
     try:
-        registry = load_registry(modules)
+        registry = load_registry(modules, exported_programs=exported_programs)
     except Exception as error:  # noqa: BLE001 -- told to the worker, whose sentence it becomes
         control.send(orjson.dumps({"failed": safe_text(f"{type(error).__name__}: {error}", 500)}))
         return
@@ -48,13 +48,19 @@ def main(control: socket.socket, modules: Sequence[str]) -> None:
     Server(control, modules, registry, parent).serve()
 
 
-def load_registry(modules: Sequence[str]) -> dict[str, Any]:
-    """The architectures of all `modules` together, by name; later ones win."""
+def load_registry(modules: Sequence[str], *, exported_programs: bool) -> dict[str, Any]:
+    """The architectures of all `modules` together, by name; later ones win. With exported programs only if allowed."""
     import mlmodels.executor.child  # noqa: F401 -- torch, PIL and safetensors, before any fork
+    from mlmodels.executor import exported
+    from mlmodels.executor.program import Program
 
     registry: dict[str, Any] = {}
     for name in modules:
         registry |= importlib.import_module(name).REGISTRY
+    registry.pop(EXPORTED_PROGRAM, None)
+    if exported_programs:
+        exported.prepare()
+        registry[EXPORTED_PROGRAM] = Program
     return registry
 
 

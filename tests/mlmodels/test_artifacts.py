@@ -115,6 +115,7 @@ def test_the_same_artifact_again_repairs_what_a_disk_has_spoilt(folder: Path, st
     assert sha256(spoilt.read_bytes()) == artifact.weights_sha256
 
 
+OPERATOR = "an operator may allow exported programs: ALLOW_EXECUTABLE_ARTIFACTS)."
 SPOILT_FOLDERS: dict[str, tuple[Spoil, str]] = {
     "pickle beside": (
         lambda folder: (folder / "model.pt").write_bytes(pytorch_pickle()),
@@ -138,7 +139,8 @@ SPOILT_FOLDERS: dict[str, tuple[Spoil, str]] = {
     ),
     "exported program": (
         lambda folder: (folder / "model.pt2").write_bytes(exported_program()),
-        "'model.pt2': exported programs (.pt2) can run code when loaded and are refused; export weights.safetensors.",
+        "'model.pt2': exported programs (.pt2) can run code when loaded and are refused; export weights.safetensors ("
+        + OPERATOR,
     ),
     "exported program renamed": (
         lambda folder: claim(folder, exported_program()),
@@ -323,7 +325,8 @@ SPOILT_ZIPS: dict[str, tuple[Spoil, str]] = {
     ),
     "exported program": (
         lambda _: io.BytesIO(exported_program()),
-        "The file is an exported program (.pt2), which can run code when loaded; export weights.safetensors instead.",
+        "The file is an exported program (.pt2), which can run code when loaded; export weights.safetensors instead ("
+        + OPERATOR,
     ),
     "plain pickle": (
         lambda _: io.BytesIO(pickle.dumps([1])),
