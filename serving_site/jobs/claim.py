@@ -6,10 +6,10 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from serving_site.jobs import sql
+from serving_site.jobs import sql, submit
 from serving_site.jobs.batch import Batch
-from serving_site.jobs.kinds import FILL_BYTES, Kind
-from serving_site.jobs.models import ALONE_AFTER_LOST
+from serving_site.jobs.kinds import FILL_BYTES, KINDS, Kind
+from serving_site.jobs.models import ALONE_AFTER_LOST, Job
 
 LEASE_S = 30
 OLDEST_EVERY = 8
@@ -36,6 +36,14 @@ def claim(kind: Kind) -> Batch | None:
         keys = [key] if runs_alone or not kind.fill_by else [key, *_fill(cursor, kind, key, fill_key, rows, size)]
         token = uuid.uuid4()
         return Batch(kind, token, _take(kind, keys, token))
+
+
+def claim_new(job: Job) -> Batch:
+    """Insert the new row and claim it in one transaction: this process does the work, and no other is rung for it."""
+    kind, token = KINDS[type(job)], uuid.uuid4()
+    with transaction.atomic():
+        submit.insert(job)
+        return Batch(kind, token, _take(kind, sql.keys([job.id]), token))
 
 
 def has_queued(kind: Kind) -> bool:

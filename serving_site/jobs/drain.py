@@ -1,4 +1,7 @@
-"""The loop behind the door: claim, run, finish, claim again."""
+"""The loop behind the door: claim, run, finish, claim again.
+
+Detached kinds are claimed here too, but run on threads of their own, so that no message is held while they work.
+"""
 
 import random
 import threading
@@ -23,12 +26,18 @@ PATIENCE_S = 60.0
 stopping = threading.Event()
 """Set once when this process is asked to end: nothing more is claimed."""
 
+_filling = threading.Lock()
+_detached: list[Batch] = []
+
 
 def drain(kind: Kind) -> None:
     """Claim and run batches of `kind` until none is queued; after 60 s, or when stopping, ring and leave the rest.
 
     If rows remain after the first claim, ring once, so that the next idle worker wakes: one ring wakes them all.
     """
+    if kind.detached:
+        _fill(kind)
+        return
     until, has_rung = time.monotonic() + DRAIN_S, False
     while not stopping.is_set() and time.monotonic() < until:
         batch = patiently(lambda: claim(kind), PATIENCE_S)
@@ -39,6 +48,38 @@ def drain(kind: Kind) -> None:
             ring_if_queued(kind)
         run(batch)
     ring_if_queued(kind)
+
+
+def _fill(kind: Kind) -> None:
+    """Claim until this process keeps as many runs of `kind` as it may; if rows remain then, ring for the others.
+
+    A ring that finds no room is done with: whoever ends looks again.
+    """
+    with _filling:
+        before = room = kind.detached - sum(batch.kind is kind for batch in _detached)
+        while room > 0 and not stopping.is_set():
+            batch = patiently(lambda: claim(kind), PATIENCE_S)
+            if batch is None:
+                return
+            _detached.append(batch)
+            threading.Thread(target=_run_detached, args=(batch,), name=f"{kind.queue} run", daemon=True).start()
+            room -= 1
+    if room < before:
+        ring_if_queued(kind)
+
+
+def _run_detached(batch: Batch) -> None:
+    try:
+        run(batch)
+        _detached.remove(batch)
+        if stopping.is_set():
+            ring_if_queued(batch.kind)  # it was given back, and somebody else may have room
+        else:
+            _fill(batch.kind)
+    except (OperationalError, InterfaceError) as error:
+        log.warning("database_away", error=str(error).strip()[:200])  # the sweeper rings when it is back
+    finally:
+        connection.close()
 
 
 def ring_if_queued(kind: Kind) -> None:

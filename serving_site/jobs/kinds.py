@@ -24,6 +24,10 @@ class Kind:
     `run` takes a claimed batch and finishes each of its rows. Rows of equal `fill_by` (a column) may share a batch of
     up to `fill_rows(value)` rows. `deadline_s` bounds one run: leases are not renewed past it. `on_finished` is called
     with the rows that won, inside the transaction that made them terminal.
+
+    Runs that outlast any message are `detached`: a worker process keeps so many at once, each on a thread of its own,
+    and the actor returns at once (0: the actor's own thread runs them). Such a `run` must give its rows back soon after
+    `drain.stopping` is set.
     """
 
     model: type[Job]
@@ -34,6 +38,7 @@ class Kind:
     fill_by: str = ""
     fill_rows: Callable[[uuid.UUID], int] = lambda _: 1
     on_finished: Callable[[FinishedRows], None] = lambda _: None
+    detached: int = 0
 
     @property
     def table(self) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import structlog
-from django.db import connection
+from django.db import Error, connection
 
 from serving_site.jobs import sql
 from serving_site.jobs.batch import Batch
@@ -16,6 +16,7 @@ from serving_site.jobs.claim import LEASE_S
 
 log = structlog.get_logger(__name__)
 RENEW_S = 10.0
+KEEP_S = 1.0
 
 
 @dataclass
@@ -27,6 +28,12 @@ class Lease:
     renewed_at: float = field(default_factory=time.monotonic)
     on_unwanted: Callable[[], None] = lambda: None
     is_unwanted: bool = False
+
+    def drop(self) -> None:
+        """Nobody wants this batch any more: say so, once."""
+        if not self.is_unwanted:
+            self.is_unwanted = True
+            self.on_unwanted()
 
 
 _held: dict[uuid.UUID, Lease] = {}
@@ -51,6 +58,29 @@ def held() -> list[Lease]:
         return list(_held.values())
 
 
+@contextlib.contextmanager
+def keeping() -> Iterator[None]:
+    """Keep the leases of a process that is no worker, on a thread of its own, while the block runs."""
+    ended = threading.Event()
+    keeper = threading.Thread(target=_keep_until, args=(ended,), name="keep", daemon=True)
+    keeper.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        keeper.join()
+
+
+def _keep_until(ended: threading.Event) -> None:
+    while not ended.wait(KEEP_S):
+        try:
+            keep()
+        except Error as error:  # of any database; the next round tries on a fresh connection
+            log.warning("database_away", during="keep", error=str(error).strip()[:200])
+            connection.close()
+    connection.close()
+
+
 def keep() -> None:
     """One round, about once a second: renew what is due, and tell batches that nobody wants any more."""
     for lease in held():
@@ -61,8 +91,7 @@ def keep() -> None:
         if _still_wanted(lease, renew=due):
             lease.renewed_at = now if due else lease.renewed_at
         elif not lease.batch.settled:
-            lease.is_unwanted = True
-            lease.on_unwanted()
+            lease.drop()
 
 
 def _still_wanted(lease: Lease, *, renew: bool) -> bool:

@@ -11,17 +11,22 @@ from serving_site.jobs.models import Job
 
 
 def submit(job: Job) -> None:
-    """Save the new row with its turn and time; ring after the surrounding transaction commits.
+    """Save the new row with its turn and time; ring after the surrounding transaction commits."""
+    kind = KINDS[type(job)]
+    with transaction.atomic(savepoint=False):
+        insert(job)
+        transaction.on_commit(lambda: ring.ring(kind, str(job.id)))
+
+
+def insert(job: Job) -> None:
+    """Save the new row with its turn and time, in the caller's transaction.
 
     turn = 1 + the greater of the owner's highest and the lane's lowest queued turn: an owner's rows follow each other
     and a newcomer starts beside the head of the line, so claims are fair without counting anything.
     """
-    kind = KINDS[type(job)]
-    with transaction.atomic(savepoint=False):
-        job.turn, job.created_at = _turn_and_time(kind.table, job)
-        job.request_id = job.request_id or _request_id()
-        job.save(force_insert=True)
-        transaction.on_commit(lambda: ring.ring(kind, str(job.id)))
+    job.turn, job.created_at = _turn_and_time(KINDS[type(job)].table, job)
+    job.request_id = job.request_id or _request_id()
+    job.save(force_insert=True)
 
 
 def _turn_and_time(table: str, job: Job) -> tuple[int, datetime.datetime]:

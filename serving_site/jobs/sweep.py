@@ -111,7 +111,8 @@ def live_slots(kind: Kind) -> int:
     """How many runs of this kind the living workers can hold at once."""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT slots, queues FROM {Worker._meta.db_table} WHERE seen_at > {sql.clock(-ALIVE_S)}")
-        return sum(slots for slots, queues in cursor.fetchall() if kind.queue in json.loads(queues))
+        workers = [slots for slots, queues in cursor.fetchall() if kind.queue in json.loads(queues)]
+    return kind.detached * len(workers) or sum(workers)
 
 
 def _ring(kind: Kind, wanted: int) -> int | None:

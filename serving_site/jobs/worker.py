@@ -22,8 +22,10 @@ from serving_site.jobs.models import Worker
 from serving_site.jobs.uuid7 import uuid7
 
 log = structlog.get_logger(__name__)
-KEEP_S = 1.0
+BEAT_S = 1.0
 SHUTDOWN_S = 60
+GIVE_BACK_S = 5.0
+"""How long a detached run may take to give its row back when the worker stops; after that the worker does it."""
 BUSY_S = 20
 """How long a worker thread waits for SQLite's one writer; a web thread waits for less (settings)."""
 
@@ -70,8 +72,8 @@ class WorkerProcess:
         """Start the threads and return. Claims are made before the first ring is waited for."""
         stopping.clear()
         self._beat()
-        self._every(KEEP_S, self._beat)
-        self._every(KEEP_S, lease.keep)
+        self._every(BEAT_S, self._beat)
+        self._every(lease.KEEP_S, lease.keep)
         self._every(sweep.SWEEP_S, self._sweep)
         for tick, every_s in _ticks:
             self._every(every_s, tick)
@@ -86,8 +88,7 @@ class WorkerProcess:
             return
         stopping.set()
         until = time.monotonic() + timeout_s
-        while lease.held() and time.monotonic() < until:
-            time.sleep(0.05)
+        _await_leases(until)
         self.dramatiq.stop(timeout=int(max(until - time.monotonic(), 1) * 1000))
         self.stopped.set()
         for stop in _on_stop:
@@ -153,6 +154,19 @@ class WorkerProcess:
                 log.exception("tick_failed", during=work.__name__)
                 connection.close()
         connection.close()
+
+
+def _await_leases(until: float) -> None:
+    """Wait for what runs; detached runs only give their rows back, and where one is slow, that is done for it."""
+    soon = min(until, time.monotonic() + GIVE_BACK_S)
+    while any(time.monotonic() < (soon if one.batch.kind.detached else until) for one in lease.held()):
+        time.sleep(0.05)
+    for one in lease.held():
+        if one.batch.kind.detached:
+            try:
+                one.batch.give_back()
+            except DatabaseError:
+                log.warning("worker_left_its_lease", job=str(one.batch.jobs[0].id))
 
 
 def be_patient() -> None:
