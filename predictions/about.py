@@ -9,7 +9,7 @@ from django.utils.safestring import SafeString
 
 from mlmodels.models import ModelVersion
 from serving_site import charts
-from serving_site.charts import number
+from serving_site.words import number
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,7 @@ def about(version: ModelVersion) -> About:
     """Everything that the live version's manifest can say; what it lacks is left empty, never invented."""
     manifest = version.manifest
     metrics, dataset = version.metrics, manifest.get("dataset") or {}
-    held_out = int(metrics.get("rows") or dataset.get("holdout_rows") or 0)
-    learned = int(dataset.get("rows") or 0) - held_out
+    held_out, learned = _rows(version)
     noun = _noun(version.signature)
     return About(
         headline=headline(version),
@@ -43,6 +42,15 @@ def about(version: ModelVersion) -> About:
         tested_on=f"{held_out:,} {noun}" if held_out else "",
         trained_at=_time(manifest.get("trained_at")),
     )
+
+
+def _rows(version: ModelVersion) -> tuple[int, int]:
+    """How many cases tested it and how many taught it: as counted here, else as the manifest tells it."""
+    dataset = version.manifest.get("dataset") or {}
+    held_out = int(version.metrics.get("rows") or dataset.get("holdout_rows") or 0)
+    if version.snapshot:
+        return held_out or version.snapshot.holdout_rows, version.snapshot.train_rows
+    return held_out, int(dataset.get("rows") or 0) - held_out
 
 
 def headline(version: ModelVersion) -> str:

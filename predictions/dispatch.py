@@ -88,7 +88,7 @@ def cancel(prediction: Prediction) -> bool:
     return finish.cancel(prediction)
 
 
-def run_again(prediction: Prediction, user: Any) -> Prediction:
+def run_again(prediction: Prediction, user: Any, *, lane: int = Lane.CLICK) -> Prediction:
     """The same inputs once more, on the version that is live now. Raises as `submit`."""
     if prediction.owner_id != user.pk:
         raise RejectedInput("Only its owner can run this again.", code="forbidden")
@@ -103,7 +103,7 @@ def run_again(prediction: Prediction, user: Any) -> Prediction:
                     if isinstance(value, dict):
                         kept.append(str(uploads.copy(value["upload"]).id))
                         row[name] = {"upload": kept[-1]}
-            again = Prediction(size=prediction.size, file_name=prediction.file_name, note=prediction.note)
+            again = Prediction(size=prediction.size, file_name=prediction.file_name, note=prediction.note, lane=lane)
             return _save(again, user, prediction.model, chosen, rows)
     except (Upload.DoesNotExist, FileNotFoundError):
         uploads.remove(kept)
@@ -113,9 +113,9 @@ def run_again(prediction: Prediction, user: Any) -> Prediction:
         raise
 
 
-def send_again(prediction: Prediction) -> Prediction:
-    """For operators: a failed or canceled prediction once more, for its owner. Raises as `submit`."""
-    return run_again(prediction, prediction.owner)
+def send_again(prediction: Prediction, *, lane: int = Lane.CLICK) -> Prediction:
+    """For operators: a prediction once more, for its owner, on the live version. Raises as `submit`."""
+    return run_again(prediction, prediction.owner, lane=lane)
 
 
 def set_note(prediction: Prediction, note: str) -> None:

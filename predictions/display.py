@@ -12,12 +12,13 @@ from mlmodels import signature as signatures
 from mlmodels.models import Task
 from predictions.models import Prediction
 from serving_site import charts
-from serving_site.charts import number, percent
 from serving_site.jobs.models import Status
+from serving_site.words import duration, number, percent
 
 SORTED_UP_TO = 5
 SHOWN_CLASSES = 12
 SHOWN_ROWS = 50
+LONG_NAME = 14
 
 STATUS_WORDS = {
     Status.QUEUED: "Waiting",
@@ -58,6 +59,8 @@ class Answer:
     more_bars: list[Bar]
     chart: SafeString | None
     sentence: str
+    has_long_names: bool = False
+    """Whether a name of a class is so long that it wants a line of its own on a narrow screen."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ class Shown:
     value: str
     unit: str
     picture: str | None
+    is_given: bool = True
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,7 @@ def _classes(spec: Mapping[str, Any], output: Mapping[str, Any]) -> Answer:
         more_bars=bars[SHOWN_CLASSES:],
         chart=None,
         sentence="The percentages are the model's own estimate. It can be sure and wrong.",
+        has_long_names=any(len(bar.title) > LONG_NAME for bar in bars),
     )
 
 
@@ -158,11 +163,12 @@ def _place(value: float, spec: Mapping[str, Any], typical: list[float] | None) -
 
 
 def shown(signature: Mapping[str, Any], given: Mapping[str, Any], previews: Mapping[str, str]) -> list[Shown]:
-    """The fields of `given` in the form's order; a picture is shown only as the executor redrew it."""
+    """Every field in the form's order; a picture is shown only as the executor redrew it."""
     return [
         _shown(field, given[field.name], previews.get(field.name))
-        for field in signatures.fields(signature)
         if field.name in given
+        else Shown(field.title, "not given", "", None, is_given=False)
+        for field in signatures.fields(signature)
     ]
 
 
@@ -228,15 +234,3 @@ def about_duration(seconds: float) -> str:
     return (
         f"about {minutes} minute{'s' if minutes > 1 else ''}" if minutes < 90 else f"about {round(minutes / 60)} hours"
     )
-
-
-def duration(ms: float) -> str:
-    """Milliseconds as people say them."""
-    if ms < 1:
-        return "less than 1 ms"
-    if ms < 1000:
-        return f"{ms:.0f} ms"
-    if ms < 60_000:
-        return f"{ms / 1000:.1f} s".replace(".0 ", " ")
-    minutes, seconds = divmod(round(ms / 1000), 60)
-    return f"{minutes} min {seconds} s"

@@ -48,6 +48,10 @@ class FormField:
         return self.text.lower() in ("on", "true", "yes", "1")
 
     @property
+    def denied(self) -> bool:
+        return self.text.lower() in ("off", "false", "no", "0")
+
+    @property
     def hint(self) -> str:
         """Range and typical range, in words."""
         field, parts = self.field, []
@@ -87,6 +91,11 @@ class InputForm:
         self._given_files = files or MultiValueDict()
         for shown in self.fields:
             shown.text = data.get(shown.field.name, "") if data is not None else _text(shown.field, initial)
+
+    @property
+    def may_lack_values(self) -> bool:
+        """Whether the model copes with a value that is not known: some field may stay empty."""
+        return any(not shown.field.required and shown.field.default is None for shown in self.fields)
 
     def is_valid(self) -> bool:
         """Read everything; every bad field is named in `errors`, in the form's order."""

@@ -20,10 +20,11 @@ from django.utils.http import parse_etags, quote_etag
 from django.views.decorators.http import require_GET, require_http_methods, require_safe
 
 from mlmodels import releases, signature
-from predictions import dispatch, display
+from predictions import dispatch, display, lineage
 from predictions.models import Prediction, PredictionQuerySet, Upload
 from serving_site.accounts.models import User
 from serving_site.jobs.models import Status
+from serving_site.words import duration
 
 POLLED = ("id", "owner_id", "status", "lane", "turn", "created_at", "started_at")
 """What a poll reads: neither inputs and outputs nor the version's manifest, which may be large."""
@@ -73,11 +74,12 @@ def _story(row: Prediction, place: tuple[str, str]) -> dict[str, Any]:
         "position": place[0],
         "estimate": place[1],
         "elapsed_s": elapsed_s,
-        "elapsed": display.duration(1000 * round(elapsed_s)),
+        "elapsed": duration(1000 * round(elapsed_s)),
         "advice": display.advice(row) if row.status == Status.FAILED else "",
         "rows": display.rows(row),
         "hidden_rows": max(0, row.rows - display.SHOWN_ROWS),
         "timings": display.timings(row),
+        "lineage": lineage.lineage(row),
     }
 
 
@@ -154,7 +156,7 @@ def _mine(request: HttpRequest) -> PredictionQuerySet:
 
 
 def _get_prediction_or_404(request: HttpRequest, key: uuid.UUID) -> Prediction:
-    return _found_or_404(_mine(request).select_related("model", "version"), key)
+    return _found_or_404(_mine(request).select_related("model", "version__snapshot", "release"), key)
 
 
 def _found_or_404(rows: PredictionQuerySet, key: uuid.UUID) -> Prediction:

@@ -167,7 +167,8 @@ def test_roll_back_asks_wants_a_reason_and_goes_back(root: Client, model: MLMode
 def test_the_description_of_a_model_can_be_edited_and_the_change_is_on_record(root: Client, model: MLModel) -> None:
     page = reverse("admin:mlmodels_mlmodel_change", args=[model.pk])
     group = Group.objects.get()
-    root.post(page, {"title": "Beasts", "description": model.description, "task": "regression", "groups": []})
+    fields = {"title": "Beasts", "description": model.description, "task": "regression", "on_push": "release"}
+    root.post(page, {**fields, "groups": []})
     model.refresh_from_db()
     assert (model.title, model.task, model.slug, model.groups.count()) == ("Beasts", "classification", "animals", 0)
     event = AuditEvent.objects.get(action="model.edit")

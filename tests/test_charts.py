@@ -147,7 +147,7 @@ def test_a_large_confusion_matrix_is_folded_under_its_commonest_mistakes() -> No
     counts = [[9 if i == j else 0 for j in range(20)] for i in range(20)]
     counts[3][4] = 5
     figure = charts.confusion(names, counts)
-    assert table(figure)[:2] == [["actually", "taken for", "cases", "of its class"], ["c3", "c4", "5", "35.7 %"]]
+    assert table(figure)[:2] == [["actually → said", "cases", "of its class"], ["c3 → c4", "5", "35.7 %"]]
     assert re.search("<summary>All 20 classes</summary>", figure)
     counts[3][4] = 0
     assert "Nothing was taken for anything else." in charts.confusion(names, counts)

@@ -18,6 +18,7 @@ PACKAGES = ("serving_site", "mlmodels", "predictions")
 LAYERS = [
     "serving_site serving_site.logs",
     "serving_site.settings",
+    "serving_site.words",
     "serving_site.charts",
     "serving_site.broker serving_site.errors serving_site.storage serving_site.outages serving_site.uploads",
     "serving_site.jobs",
@@ -42,7 +43,7 @@ LAYERS = [
     "predictions.tasks",
     "predictions.dispatch",
     "predictions.apps",
-    "predictions.about predictions.display predictions.history",
+    "predictions.about predictions.display predictions.history predictions.lineage",
     "predictions.forms",
     (
         "predictions.templatetags predictions.views predictions.prediction_views predictions.urls predictions.admin "

@@ -8,9 +8,8 @@ from serving_site.charts.confusion import confusion
 from serving_site.charts.curves import Line, lines, versions
 from serving_site.charts.judged import calibration, residual_histogram, residuals, roc
 from serving_site.charts.marks import hundred_dots, marked_range, meter
-from serving_site.charts.words import number, percent
 
 __all__ = (
-    "Line", "calibration", "confusion", "hundred_dots", "lines", "marked_range", "meter", "number", "percent",
+    "Line", "calibration", "confusion", "hundred_dots", "lines", "marked_range", "meter",
     "residual_histogram", "residuals", "roc", "versions",
 )  # fmt: skip

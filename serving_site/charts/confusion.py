@@ -6,7 +6,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from serving_site.charts import frame
-from serving_site.charts.words import percent
+from serving_site.words import percent
 
 MOST_CLASSES = 12
 """A larger table is folded under a list of the commonest mistakes."""
@@ -64,5 +64,5 @@ def _mistakes(names: Sequence[str], counts: Sequence[Sequence[int]]) -> SafeStri
     worst = sorted(found, key=lambda mistake: (-mistake[0], mistake[1:]))[:MOST_MISTAKES]
     if not worst:
         return format_html("<p>{}</p>", "Nothing was taken for anything else.")
-    rows = [(names[i], names[j], f"{n:,}", percent(n / sum(counts[i]))) for n, i, j in worst]
-    return frame.table(["actually", "taken for", "cases", "of its class"], rows)
+    rows = [(f"{names[i]} → {names[j]}", f"{n:,}", percent(n / sum(counts[i]))) for n, i, j in worst]
+    return frame.table(["actually → said", "cases", "of its class"], rows)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from django.utils.safestring import SafeString
 
 from serving_site.charts import frame
-from serving_site.charts.words import number
+from serving_site.words import number
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 from django.utils.safestring import SafeString
 
 from serving_site.charts import frame
-from serving_site.charts.words import number, percent
+from serving_site.words import number, percent
 
 MOST_CURVES = 5
 """More could not be told apart."""

@@ -6,7 +6,7 @@ import pytest
 
 from mlmodels.models import ModelVersion
 from predictions import about, display
-from serving_site import charts
+from serving_site import charts, words
 from tests import registry
 
 
@@ -15,7 +15,7 @@ from tests import registry
     [(0.5, "50.0 %"), (0.99999, "> 99.9 %"), (0.00001, "< 0.1 %"), (1, "100.0 %"), (0, "0.0 %"), (0.9994, "> 99.9 %")],
 )
 def test_a_share_never_rounds_to_certainty(share: float, text: str) -> None:
-    assert charts.percent(share) == text
+    assert words.percent(share) == text
 
 
 @pytest.mark.parametrize(
@@ -31,14 +31,22 @@ def test_a_share_never_rounds_to_certainty(share: float, text: str) -> None:
     ],
 )
 def test_a_number_has_about_four_figures(value: float, text: str) -> None:
-    assert charts.number(value) == text
+    assert words.number(value) == text
 
 
 @pytest.mark.parametrize(
-    ("ms", "text"), [(0.4, "less than 1 ms"), (61.2, "61 ms"), (1500, "1.5 s"), (125e3, "2 min 5 s")]
+    ("ms", "text"),
+    [
+        (0.4, "less than 1 ms"),
+        (61.2, "61 ms"),
+        (1500, "1.5 s"),
+        (125e3, "2 min 5 s"),
+        (7.8e6, "2 h 10 min"),
+        (3e8, "3 days"),
+    ],
 )
 def test_a_duration_is_said_as_people_say_it(ms: float, text: str) -> None:
-    assert display.duration(ms) == text
+    assert words.duration(ms) == text
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Numbers, shares and durations as people read them."""
 
 
 def number(value: float) -> str:
@@ -17,3 +17,18 @@ def percent(share: float) -> str:
     if 0.999 < share < 1:
         return "> 99.9 %"
     return f"{share * 100:.1f} %"
+
+
+def duration(ms: float) -> str:
+    """Milliseconds as people say them."""
+    if ms < 1:
+        return "less than 1 ms"
+    if ms < 1000:
+        return f"{ms:.0f} ms"
+    if ms < 60_000:
+        return f"{ms / 1000:.1f} s".replace(".0 ", " ")
+    minutes, seconds = divmod(round(ms / 1000), 60)
+    if minutes < 60:
+        return f"{minutes} min {seconds} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} days"
