@@ -11,6 +11,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from mlmodels.executor.outcomes import EXPORTED_PROGRAM
 from mlmodels.models import Delivery, Evaluation, MLModel, ModelVersion, Purpose, TrainingRun
 from predictions.models import Prediction
 from serving_site.accounts.models import AuditEvent, User
@@ -46,6 +47,12 @@ def model(alice: User) -> MLModel:
     for _ in range(3):
         registry.prediction(alice, model)
     return life.lived_model(model, alice)
+
+
+def facts(page: str) -> dict[str, str]:
+    """Every name of a page with its value, as words."""
+    pairs = re.findall(r"<dt>(.*?)</dt> ?<dd>(.*?)</dd>", page)
+    return {name.strip(): re.sub(r"<[^>]+>", "", value).strip() for name, value in pairs}
 
 
 def page_of(row: Any) -> str:
@@ -128,19 +135,20 @@ def test_the_page_of_releases_answers_what_was_live_when_and_why(root: Client, a
     model = aged(alice, 30, 10)
     now = text(root.get(releases_page(model)))
     assert re.search(r"At [-0-9: ]+ UTC <a [^>]+><strong>animals@2</strong></a> is live, as", now)
-    assert "<dt>Who</dt><dd>alice</dd>" in now
-    assert "<dt>Why</dt><dd>no. 2</dd>" in now
+    assert facts(now)["Who"] == "alice"
+    assert facts(now)["Why"] == "no. 2"
     then = text(root.get(releases_page(model, days(20))))
     assert "<strong>animals@1</strong></a> was live, as" in then
-    assert "<dt>Who</dt><dd>the site itself</dd>" in then
+    assert facts(then)["Who"] == "the site itself"
     assert "Nothing was live at" in text(root.get(releases_page(model, days(40))))
 
 
 def test_the_evidence_of_a_release_can_be_opened(root: Client, model: MLModel) -> None:
     page = text(root.get(releases_page(model)))
     gate = Evaluation.objects.get(purpose="gate")
-    assert f'<dd><a href="{page_of(gate)}">the gate refused it and was overridden</a></dd>' in page
-    assert "<dt>Why</dt><dd>better &lt;b&gt;</dd>" in page
+    assert f'<a href="{page_of(gate)}">{facts(page)["On what evidence"]}</a>' in page
+    assert facts(page)["On what evidence"] == "the gate refused it and was overridden"
+    assert facts(page)["Why"] == "better &lt;b&gt;"
 
 
 def test_the_second_of_a_release_belongs_to_it(root: Client, alice: User) -> None:
@@ -231,9 +239,9 @@ def test_a_failed_run_says_why(root: Client, model: MLModel) -> None:
 def test_a_version_shows_how_it_was_judged_and_where_it_comes_from(root: Client, model: MLModel) -> None:
     version = model.versions.get(number=2)
     page = text(root.get(page_of(version)))
-    assert "<dt>balanced accuracy</dt><dd>0.93</dd>" in page
-    assert "<dt>one row, median</dt><dd>0.42 ms</dd>" in page
-    assert "<dt>memory</dt><dd>212.4 MB</dd>" in page
+    assert facts(page)["balanced accuracy"] == "0.93"
+    assert facts(page)["one row, median"] == "0.42 ms"
+    assert facts(page)["memory"] == "212.4 MB"
     assert '<td class="right heat-10"><b>57</b> <span>95.0 %</span></td>' in page
     assert "Dog (0.981)" in page
     assert "400 rows for training, 100 held out; animals.csv" in page
@@ -250,7 +258,7 @@ def test_a_version_says_what_was_measured_beside_what_its_manifest_claims(root: 
 def test_a_version_that_runs_code_of_its_own_says_so(root: Client, model: MLModel) -> None:
     version = model.versions.get(number=2)
     assert "weights alone" in text(root.get(page_of(version)))
-    manifest = {**version.manifest, "files": {"program.pt2": {}}}
+    manifest = {**version.manifest, "architecture": EXPORTED_PROGRAM}
     other = life.version(model, 3, manifest=manifest)
     assert "it runs code of its own, in the sandbox" in text(root.get(page_of(other)))
 

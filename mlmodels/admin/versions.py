@@ -94,7 +94,7 @@ class ModelVersionAdmin(Topped, ReadOnlyAdmin):
 
     @admin.display(description="when it is loaded")
     def runs_code(self, version: ModelVersion) -> SafeString:
-        if "program.pt2" in version.manifest.get("files", {}):
+        if version.is_executable:
             return format_html('<strong class="state-wait">{}</strong>', "it runs code of its own, in the sandbox")
         return format_html("{}", "weights alone: the architecture is this site's")
 
