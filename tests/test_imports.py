@@ -28,9 +28,11 @@ LAYERS = [
     "mlmodels.signature mlmodels.signature_outputs mlmodels.signature_rules mlmodels.signature_wording",
     "mlmodels.ink mlmodels.architectures",
     "mlmodels.executor",
+    "mlmodels.datasets",
     "mlmodels.training",
     "mlmodels.models",
     "mlmodels.manifests mlmodels.artifacts mlmodels.registry",
+    "mlmodels.snapshots",
     "mlmodels.runtime",
     "mlmodels.releases",
     "mlmodels.tasks",
@@ -54,7 +56,10 @@ LAYERS = [
 RANKS = {name: rank for rank, line in enumerate(LAYERS) for name in line.split()}
 
 # What runs in or beside the executor and the trainer knows neither Django nor the site.
-PURE = ("mlmodels.signature", "mlmodels.ink", "mlmodels.architectures", "mlmodels.executor", "mlmodels.training")
+PURE = (
+    "mlmodels.signature", "mlmodels.ink", "mlmodels.architectures", "mlmodels.executor", "mlmodels.datasets",
+    "mlmodels.training",
+)  # fmt: skip
 MODEL_PACKAGES = {"boto3", "numpy", "safetensors", "scipy", "sklearn", "torch"}
 
 

@@ -7,10 +7,13 @@ snapshot of the data, and duplicates are never on both.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from mlmodels.datasets import labelled_digest, row_hash
+
+__all__ = ("HELD_OUT_SHARE", "Split", "by_hash", "fold", "fraction", "labelled_digest", "of_hashes", "row_hash")
 
 HELD_OUT_SHARE = 0.2
 
@@ -28,20 +31,13 @@ class Split:
         return hashlib.sha256("".join(sorted(self.hashes[i] for i in indices)).encode()).hexdigest()
 
 
-def row_hash(row: Mapping[str, Any]) -> str:
-    """The sha256 of a row's input: names and values, without the target."""
-    return hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()
-
-
-def labelled_digest(hashes: Sequence[str], targets: Sequence[object]) -> str:
-    """One sha256 for rows and their targets, whatever their order."""
-    rows = sorted(f"{digest} {target}" for digest, target in zip(hashes, targets, strict=True))
-    return hashlib.sha256("\n".join(rows).encode()).hexdigest()
-
-
 def by_hash(rows: Sequence[Mapping[str, Any]], share: float = HELD_OUT_SHARE) -> Split:
     """Hold out about `share` of the rows."""
-    hashes = [row_hash(row) for row in rows]
+    return of_hashes([row_hash(row) for row in rows], share)
+
+
+def of_hashes(hashes: list[str], share: float = HELD_OUT_SHARE) -> Split:
+    """The same for rows whose hashes are known."""
     held = [fraction(digest) < share for digest in hashes]
     return Split(
         train=[index for index, out in enumerate(held) if not out],
