@@ -27,9 +27,10 @@ from django.core.files.storage import storages
 
 from mlmodels import manifests
 from mlmodels.manifests import MANIFEST, PROGRAM, WEIGHTS, RefusedArtifact
+from mlmodels.models import ModelVersion
 from serving_site.accounts.models import User
 
-MAX_MANIFEST_BYTES = 8 * 1024 * 1024
+MAX_MANIFEST_BYTES = 32 * 1024 * 1024  # it may list the hash of every row trained on
 MAX_HEADER_BYTES = 16 * 1024 * 1024
 Open = Callable[[str], AbstractContextManager[IO[bytes]]]
 CHUNK = 1024 * 1024
@@ -131,6 +132,19 @@ def _take_large(name: str, open_file: Open, claimed: dict[str, Any]) -> tuple[st
         kept.seek(0)
         _store(digest, File(kept, name=digest))
     return digest, size
+
+
+def read_manifest(version: ModelVersion) -> dict[str, Any]:
+    """The manifest as it is stored: with `dataset.row_hashes`, which the version's row leaves out.
+
+    Raises FileNotFoundError or, where the file is not what was stored, RefusedArtifact.
+    """
+    with storages["artifacts"].open(version.manifest_sha256) as file:
+        text = _bounded(file, MAX_MANIFEST_BYTES)
+    if hashlib.sha256(text).hexdigest() != version.manifest_sha256:
+        raise RefusedArtifact(f"The stored manifest of {version} is corrupt: its bytes do not have that hash.")
+    manifest: dict[str, Any] = json.loads(text)
+    return manifest
 
 
 def _open_plain(path: Path) -> IO[bytes]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from mlmodels import signature
+from mlmodels.datasets import SHORT
 from mlmodels.executor.outcomes import EXPORTED_PROGRAM
 from mlmodels.models import SLUG, Task
 from mlmodels.signature_rules import is_finite_number
@@ -13,6 +14,8 @@ from mlmodels.signature_rules import is_finite_number
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
 PROGRAM = "program.pt2"
+MOST_ROW_HASHES = 2_000_000
+ROW_HASH = re.compile(f"[0-9a-f]{{{SHORT}}}")
 
 
 class RefusedArtifact(ValueError):
@@ -28,6 +31,7 @@ def read(text: bytes) -> dict[str, Any]:
     for name, (holds, expected) in FIELDS.items():
         if not holds(manifest.get(name)):
             raise RefusedArtifact(f"{MANIFEST}, field {name}: expected {expected}, found {_shown(manifest.get(name))}.")
+    _judge_dataset(manifest)
     try:
         signature.check(manifest["signature"])
     except signature.InvalidSignature as error:
@@ -122,6 +126,22 @@ def _numbers(value: object, names: Iterable[str]) -> bool:
     return isinstance(value, Mapping) and all(is_finite_number(value[name]) for name in names if name in value)
 
 
+def _judge_dataset(manifest: dict[str, Any]) -> None:
+    """Each of row_hashes names a row that was trained on: what the server holds out must not be among them."""
+    dataset = manifest.get("dataset") or {}
+    hashes, sha256 = dataset.get("row_hashes", []), dataset.get("sha256", "")
+    if not isinstance(sha256, str) or len(sha256) > 64:
+        raise RefusedArtifact(f"{MANIFEST}, field dataset.sha256: expected a hash, found {_shown(sha256)}.")
+    if not isinstance(hashes, list) or len(hashes) > MOST_ROW_HASHES:
+        raise RefusedArtifact(f"{MANIFEST}, field dataset.row_hashes: expected a list of at most {MOST_ROW_HASHES:,}.")
+    for number, one in enumerate(hashes, start=1):
+        if not isinstance(one, str) or not ROW_HASH.fullmatch(one):
+            raise RefusedArtifact(
+                f"{MANIFEST}, field dataset.row_hashes, entry {number:,}: expected {SHORT} digits of a hash in small "
+                f"hexadecimal, found {_shown(one)}."
+            )
+
+
 # What pages compute with; anything else in these objects is only shown.
 MEASURED = ("accuracy", "balanced_accuracy", "log_loss", "r2", "mae", "rmse", "rows")
 COUNTED = ("rows", "holdout_rows")
@@ -138,5 +158,6 @@ FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "golden": (_is_golden, "a list of at least one {input, output}"),
     "metrics": (lambda value: _numbers(value, MEASURED), "an object whose measures are numbers"),
     "description": (lambda value: value is None or value == "" or _is_text(value), "a text"),
+    "recipe": (lambda value: value is None or _is_text(value), "the name of a recipe"),
     "dataset": (lambda value: value is None or _numbers(value, COUNTED), "an object whose counts are numbers"),
 }

@@ -17,7 +17,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from mlmodels import signature as signatures
-from mlmodels.architectures import REGISTRY, Architecture, Item
+from mlmodels.architectures import Architecture, Item
 
 FORMAT = 1
 
@@ -30,6 +30,7 @@ class Trained:
     title: str
     description: str
     task: str
+    recipe: str
     architecture: str
     params: dict[str, Any]
     module: Architecture
@@ -59,9 +60,13 @@ def write(trained: Trained, directory: Path) -> Path:
     signatures.check(manifest["signature"])
     _check_reloaded(trained, weights, manifest["golden"])
     directory.mkdir(parents=True, exist_ok=True)
-    _write_whole(directory / "weights.safetensors", weights)
     text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    _write_whole(directory / "manifest.json", text.encode())
+    try:
+        _write_whole(directory / "weights.safetensors", weights)
+        _write_whole(directory / "manifest.json", text.encode())
+    except BaseException:
+        (directory / "weights.safetensors").unlink(missing_ok=True)
+        raise
     return directory
 
 
@@ -73,6 +78,7 @@ def _manifest(trained: Trained, weights: bytes) -> dict[str, Any]:
         "title": trained.title,
         "description": trained.description,
         "task": trained.task,
+        "recipe": trained.recipe,
         "architecture": trained.architecture,
         "params": trained.params,
         "max_batch": trained.module.max_batch,
@@ -102,7 +108,7 @@ def _answer(trained: Trained, module: Architecture, golden: dict[str, Any]) -> d
 
 
 def _check_reloaded(trained: Trained, weights: bytes, golden: list[dict[str, Any]]) -> None:
-    fresh = REGISTRY[trained.architecture](**json.loads(json.dumps(trained.params)))
+    fresh = type(trained.module)(**json.loads(json.dumps(trained.params)))
     fresh.load_state_dict(load(weights), strict=True)
     fresh.eval()
     for entry in golden:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
 from typing import Any
 
-import numpy as np
 from sklearn.datasets import load_breast_cancer
 
-from mlmodels.training import Report, describe, tables
+from mlmodels.datasets import Dataset
+from mlmodels.training import Report, own_table, tables
 from mlmodels.training.artifact import Trained
 
 ABOUT = {
@@ -31,75 +31,71 @@ KINDS = {
 CLASSES = ["malignant", "benign"]  # the data set's own order: 0 and 1
 
 
-def train(*, seed: int, epochs: int | None, progress: Report) -> Trained:
-    """Fit, judge, and describe for a visitor."""
+def dataset() -> Dataset:
+    """The 569 samples that scikit-learn carries."""
     data = load_breast_cancer()
     if list(data.target_names) != CLASSES:
         raise ValueError("The data set lists its classes in another order than expected.")
-    properties = {
-        name.replace(" ", "_"): _field(name, data.data[:, index])
-        for index, name in enumerate(map(str, data.feature_names))
-    }
-    rows = [dict(zip(properties, map(float, row), strict=True)) for row in data.data]
-    columns = [{"name": name, "kind": "number"} for name in properties]
-    table = tables.Table(columns, rows, data.target.astype(np.int64), CLASSES)
-    settings = tables.Settings()
-    fitted = tables.fit(table, replace(settings, epochs=epochs or settings.epochs), seed=seed, progress=progress)
-    examples = _examples(fitted, table)
-    middle = {name: spec["examples"][0] for name, spec in properties.items()}
-    return Trained(
-        slug="breast-cancer",
-        title="Breast cancer",
-        description=(
+    columns = [_column(str(name), data.data[:, index].max()) for index, name in enumerate(data.feature_names)]
+    names = [column["name"] for column in columns]
+    schema = {
+        "slug": "breast-cancer",
+        "title": "Breast cancer",
+        "description": (
             "Tells malignant from benign breast tumours by thirty measurements of cell nuclei "
             "in a microscope picture of a fine-needle sample. A demonstration, not a diagnosis."
         ),
-        task="classification",
-        architecture="table-mlp",
-        params=fitted.params,
-        module=fitted.module,
-        signature={
-            "input": describe.table_input(properties, examples),
-            "output": describe.class_output("Diagnosis", CLASSES, {"malignant": "Malignant", "benign": "Benign"}),
-            "tensors": describe.table_tensors(properties, len(CLASSES)),
+        "task": "classification",
+        "recipe": "breast-cancer",
+        "data_title": "Breast Cancer Wisconsin (Diagnostic), 569 samples",
+        "source": "W. H. Wolberg, W. N. Street and O. L. Mangasarian, 1995; carried by scikit-learn",
+        "columns": columns,
+        "target": {
+            "name": "diagnosis",
+            "title": "Diagnosis",
+            "kind": "choice",
+            "values": CLASSES,
+            "labels": {"malignant": "Malignant", "benign": "Benign"},
         },
-        golden=[example["input"] for example in examples] + [middle],
-        metrics=fitted.metrics,
-        parameters=fitted.parameters,
-        dataset=describe.dataset(
-            "breast_cancer",
-            "Breast Cancer Wisconsin (Diagnostic), 569 samples",
-            "W. H. Wolberg, W. N. Street and O. L. Mangasarian, 1995; carried by scikit-learn",
-            fitted.split,
-            data.target.tolist(),
-        ),
-    )
+    }
+    rows = [dict(zip(names, row, strict=True)) for row in data.data.tolist()]
+    return Dataset(schema, rows, [CLASSES[index] for index in data.target])
 
 
-def _field(name: str, values: np.ndarray[Any, Any]) -> dict[str, Any]:
+def _column(name: str, largest: float) -> dict[str, Any]:
     """The data set states no units; lengths and areas are as measured on its pictures."""
     kind = next(kind for kind in KINDS if kind in name.split())
     what = name.replace(kind, "").strip()
-    return describe.number(
-        f"{what.capitalize()} ({'standard error' if kind == 'error' else kind})",
-        values.tolist(),
-        low=0,
-        high=describe.generous(values.tolist()),
-        about=f"{ABOUT[what]} {KINDS[kind]}",
-    )
+    return {
+        "name": name.replace(" ", "_"),
+        "title": f"{what.capitalize()} ({'standard error' if kind == 'error' else kind})",
+        "kind": "number",
+        "minimum": 0,
+        "maximum": _generous(float(largest)),
+        "description": f"{ABOUT[what]} {KINDS[kind]}",
+    }
 
 
-def _examples(fitted: tables.Fitted, table: tables.Table) -> list[dict[str, Any]]:
-    """Three samples that were held out: a clear one of each class, and the hardest."""
-    held = fitted.split.held_out
-    outputs = fitted.module.predict([table.rows[index] for index in held])
-    malignant = {index: output["probabilities"]["malignant"] for index, output in zip(held, outputs, strict=True)}
-    by_class = {name: [index for index in held if table.classes[table.target[index]] == name] for name in CLASSES}
-    middle = {name: sorted(found, key=malignant.__getitem__)[len(found) // 2] for name, found in by_class.items()}
-    hardest = min(held, key=lambda index: abs(malignant[index] - 0.5))
-    truth = table.classes[table.target[hardest]]
+def _generous(largest: float) -> float:
+    """A round number at least twice the largest value: 1, 2 or 5 times a power of ten."""
+    reach = 2 * largest
+    step = 10.0 ** math.floor(math.log10(reach))
+    return next(float(f"{times * step:.4g}") for times in (1, 2, 5, 10) if times * step >= reach)
+
+
+def train(dataset: Dataset, *, seed: int, epochs: int | None, progress: Report) -> Trained:
+    """Fit, and describe for a visitor."""
+    return own_table.fit(dataset, tables.Settings(), seed=seed, epochs=epochs, progress=progress, examples=_examples)
+
+
+def _examples(fitted: tables.Fitted, dataset: Dataset) -> own_table.Examples:
+    """Three of the samples it learned from: a middling one of each class, and the hardest."""
+    malignant = [output["probabilities"]["malignant"] for output in fitted.module.predict(dataset.rows)]
+    found = {name: [at for at, target in enumerate(dataset.targets) if target == name] for name in CLASSES}
+    middle = {name: sorted(indices, key=malignant.__getitem__)[len(indices) // 2] for name, indices in found.items()}
+    hardest = min(range(len(malignant)), key=lambda index: abs(malignant[index] - 0.5))
     return [
-        {"title": "A sample that was malignant", "input": table.rows[middle["malignant"]]},
-        {"title": "A sample that was benign", "input": table.rows[middle["benign"]]},
-        {"title": f"A close call (it was {truth})", "input": table.rows[hardest]},
+        {"title": "A sample that was malignant", "input": dataset.rows[middle["malignant"]]},
+        {"title": "A sample that was benign", "input": dataset.rows[middle["benign"]]},
+        {"title": f"A close call (it was {dataset.targets[hardest]})", "input": dataset.rows[hardest]},
     ]

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from mlmodels import ink
 from mlmodels.architectures import ImageCNN
-from mlmodels.training import Progress, Report, metrics
+from mlmodels.training import Progress, Report
 from mlmodels.training.steps import batches, one_thread
 
 PREPARED = 32  # pixels: the resolution at which pictures are kept and distorted
@@ -165,19 +165,10 @@ def _spread(n: int, reach: float) -> Tensor:
     return (torch.rand(n) * 2 - 1) * reach
 
 
-def judge(module: ImageCNN, pictures: list[Image.Image], labels: np.ndarray[Any, Any]) -> dict[str, float]:
-    """Figures of a module on some pictures, through its own preparation."""
-    with torch.inference_mode():
-        items = [{module.field: picture} for picture in pictures]
-        chunks = [items[at : at + 64] for at in range(0, len(items), 64)]
-        y = torch.cat([module(module.encode(chunk)) for chunk in chunks])
-    return metrics.of_classes(nn.functional.softmax(y.double(), dim=1).numpy(), labels)
-
-
-def to_data_uri(picture: Image.Image) -> str:
-    """A picture as a PNG data URI."""
+def to_data_uri(picture: Image.Image, *, compressed: bool = False) -> str:
+    """A picture as a PNG data URI; uncompressed, its bytes depend on the pixels alone."""
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
+    picture.save(buffer, "PNG", compress_level=9 if compressed else 0)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

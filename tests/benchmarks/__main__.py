@@ -77,7 +77,7 @@ def prepare(install: Install) -> dict[str, str]:
     """The demo model live, without training it through the site; returns its first example as form fields."""
     with tempfile.TemporaryDirectory(dir=GROUND.directory) as folder:
         say(f"training {SLUG}")
-        training.export(training.train(SLUG, seed=0), folder)
+        training.export(training.train(training.own_data(SLUG)), folder)
         worker = install.worker(wait_for="worker_started")
         install.manage("import_version", folder, "--promote", "always")
         worker.stop()

@@ -75,7 +75,7 @@ def bare_model(slug: str, fields: dict[str, str], seconds: float = 2.0) -> float
     """Rows per second of the model alone, one by one, in this process."""
     import torch
 
-    trained = training.train(slug, seed=0)
+    trained = training.train(training.own_data(slug))
     torch.set_num_threads(1)
     row = {name: float(value) for name, value in fields.items()}
     module = trained.module.eval()

@@ -19,6 +19,9 @@ def test_a_good_manifest_is_what_its_json_says() -> None:
     assert manifests.read(text()) == json.loads(text())
 
 
+OF_A_ROW = "expected 16 digits of a hash in small hexadecimal, found "
+
+
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
@@ -87,6 +90,27 @@ def test_a_wrong_field_is_named_with_what_was_expected_and_found(field: str, val
     assert found in str(refusal.value)
     assert str(refusal.value).endswith(".")
     assert len(str(refusal.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("dataset", "sentence"),
+    [
+        ({"row_hashes": {}}, "field dataset.row_hashes: expected a list of at most 2,000,000."),
+        ({"row_hashes": ["0" * 16] * 2_000_001}, "field dataset.row_hashes: expected a list of at most 2,000,000."),
+        ({"row_hashes": ["0" * 16, "0" * 15]}, "field dataset.row_hashes, entry 2: " + OF_A_ROW + "'000000000000000'."),
+        ({"row_hashes": ["0" * 15 + "A"]}, "field dataset.row_hashes, entry 1: " + OF_A_ROW + "'000000000000000A'."),
+        (
+            {"row_hashes": ["0" * 16 + "\n"]},
+            "field dataset.row_hashes, entry 1: " + OF_A_ROW + "'0000000000000000\\n'.",
+        ),
+        ({"row_hashes": [0]}, "field dataset.row_hashes, entry 1: " + OF_A_ROW + "0."),
+        ({"sha256": 7}, "field dataset.sha256: expected a hash, found 7."),
+    ],
+)
+def test_the_hashes_of_the_rows_trained_on_are_judged_strictly(dataset: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(RefusedArtifact) as refusal:
+        manifests.read(text(dataset=dataset))
+    assert str(refusal.value) == f"manifest.json, {sentence}"
 
 
 def test_a_bad_signature_is_refused_in_its_own_words() -> None:

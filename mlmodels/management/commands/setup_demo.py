@@ -1,19 +1,16 @@
 """`manage.py setup_demo`: train, check and release the three demo models, each only once."""
 
 import json
-import os
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
-from mlmodels import artifacts, registry, releases
+from mlmodels import registry, releases, snapshots
+from mlmodels.datasets import Dataset
+from mlmodels.management import foreground
 from mlmodels.management.base import Command as Base
 from mlmodels.management.base import await_check
 from mlmodels.models import MLModel, State
@@ -38,8 +35,10 @@ class Command(Base):
         missing = [slug for slug in slugs or DEMOS if slug not in live]
         own = self._own_worker() if missing and settings.EMBEDDED else None
         try:
-            for number, slug in enumerate(missing, start=1):
-                self._set_up(slug, f"[{number}/{len(missing)}]")
+            for number, data in enumerate(foreground.own_data(missing) if missing else [], start=1):
+                self._set_up(data, f"[{number}/{len(missing)}]")
+        except foreground.TrainingFailed as error:
+            raise CommandError(str(error)) from None
         finally:
             if own:
                 own.stop(timeout_s=10)
@@ -59,22 +58,18 @@ class Command(Base):
         own.start()
         return own
 
-    def _set_up(self, slug: str, place: str) -> None:
+    def _set_up(self, data: Dataset, place: str) -> None:
         started = time.monotonic()
-        self.say(f"{place} Training {slug} …")
-        with tempfile.TemporaryDirectory() as folder:
-            self._train(slug, Path(folder))
-            version = await_check(registry.register(artifacts.take_folder(Path(folder)), by=None))
+        model = registry.model_for(data.schema, None)
+        self.say(f"{place} Training {model} …")
+        snapshot = snapshots.take(model, data, by=None)
+        version = await_check(foreground.train(model, snapshot, by=None, progress=self._tell))
         if version.state != State.HEALTHY:
             raise CommandError(f"{version} is {version.state}: {version.state_reason}")
         releases.promote(version.model, version, by=None, reason="The demo model of a first start.", warm_s=0)
         shown = ", ".join(f"{k} {v:.3f}" for k, v in version.metrics.items() if isinstance(v, float))
         self.say(f"{place} {version} is live after {time.monotonic() - started:.0f} s ({shown}).")
 
-    def _train(self, slug: str, folder: Path) -> None:
-        """In a process of its own, so that this one needs no torch and gives its memory back."""
-        call = [sys.executable, "-m", "mlmodels.training", slug, "--out", str(folder)]
-        environment = {**os.environ, "PYTHONPATH": str(settings.BASE_DIR)}
-        done = subprocess.run(call, env=environment, stdout=subprocess.DEVNULL, check=False)
-        if done.returncode:
-            raise CommandError(f"Training {slug} failed (status {done.returncode}); its messages are above.")
+    def _tell(self, line: dict[str, Any]) -> None:
+        if line.get("stage") == "fit":
+            self.say("epoch {epoch}/{epochs}  loss {loss:.4f}  metric {metric:.4f}".format(**line))

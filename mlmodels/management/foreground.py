@@ -1,0 +1,72 @@
+"""Train in the foreground of a command: a child of its own, so that this process needs no torch."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from mlmodels import artifacts, datasets, registry, snapshots
+from mlmodels.datasets import Dataset
+from mlmodels.models import DatasetSnapshot, MLModel, ModelVersion
+from serving_site.accounts.models import User
+
+
+class TrainingFailed(Exception):
+    """The child gave no version; the message is its sentence."""
+
+
+def own_data(recipes: Sequence[str]) -> list[Dataset]:
+    """The data that recipes bring. Raises TrainingFailed."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        run(["--own-data", *recipes, "--out", name], lambda _: None)
+        return [_read(folder / f"{recipe}.csv", folder / f"{recipe}.json") for recipe in recipes]
+
+
+def _read(data: Path, schema: Path) -> Dataset:
+    with data.open(encoding="utf-8", newline="") as file:
+        return datasets.read_csv(file, json.loads(schema.read_bytes()))
+
+
+def train(
+    model: MLModel,
+    snapshot: DatasetSnapshot,
+    *,
+    by: User | None,
+    seed: int = 0,
+    epochs: int | None = None,
+    progress: Callable[[dict[str, Any]], None],
+) -> ModelVersion:
+    """Train on a snapshot's rows, which are not those held out, and register the version. Raises TrainingFailed."""
+    with tempfile.TemporaryDirectory() as name:
+        data, schema, out = (Path(name) / part for part in ("train.csv", "schema.json", "out"))
+        with snapshots.open_train(snapshot) as source:
+            data.write_bytes(source.read())
+        schema.write_text(json.dumps(snapshot.schema))
+        call = ["--data", str(data), "--schema", str(schema), "--out", str(out), "--seed", str(seed)]
+        run(call + (["--epochs", str(epochs)] if epochs else []), progress)
+        return registry.register(artifacts.take_folder(out), by=by, model=model, snapshot=snapshot)
+
+
+def run(arguments: list[str], progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Run the training child; what it said last. Raises TrainingFailed."""
+    environment = {**os.environ, "PYTHONPATH": str(settings.BASE_DIR)}
+    call = [sys.executable, "-m", "mlmodels.training", *arguments]
+    last: dict[str, Any] = {}
+    with subprocess.Popen(call, env=environment, stdout=subprocess.PIPE, text=True) as child:
+        try:
+            for line in child.stdout or ():
+                last = json.loads(line)
+                progress(last)
+        except BaseException:
+            child.kill()
+            raise
+    if child.returncode or "done" not in last:
+        raise TrainingFailed(last.get("error") or f"The training ended with status {child.returncode}.")
+    return last
