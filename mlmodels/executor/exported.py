@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from mlmodels.executor.loading import Refused, Registry, check_finite
 from mlmodels.executor.memory import is_out_of_memory
 from mlmodels.executor.outcomes import EXPORTED_PROGRAM, safe_text
 from mlmodels.executor.program import Program
+
+__all__ = ("Refused", "is_exported", "load", "opened", "prepare")
 
 MARK = "archive_format"  # a member of every archive that torch.export.save writes
 NOT_ALLOWED = (
@@ -49,15 +51,20 @@ def is_exported(manifest: bytes) -> bool:
 
 
 def load(manifest: bytes, path: str, registry: Registry, level: str, device: torch.device) -> Program:
-    """The program in the file at `path`, on `device` if it can run there. Raises Refused.
+    """What `opened` gives, where programs are allowed (the registry says so) and the sandbox has reached `level` base.
 
-    The registry says whether programs are allowed, `level` what the sandbox around this process has reached.
+    Raises Refused, before a byte of the file is read.
     """
     if EXPORTED_PROGRAM not in registry:
         raise Refused("not_allowed", NOT_ALLOWED)
     if not level.startswith("base"):
         sentence = f"An exported program is loaded only in a closed sandbox; this host reaches {level!r}, not 'base'."
         raise Refused("sandbox_needed", sentence)
+    return opened(manifest, path, device)
+
+
+def opened(manifest: bytes, path: str, device: torch.device) -> Program:
+    """The program in the file at `path`, on `device` if it can run there. Runs the code in it. Raises Refused."""
     content = orjson.loads(manifest)
     _check_archive(path)
     exported = _loaded(path)
@@ -83,15 +90,26 @@ def _check_archive(path: str) -> None:
         raise Refused("bad_program", "The file is not an exported program: save it with torch.export.save.")
 
 
-def _loaded(path: str) -> torch.export.ExportedProgram:
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Whatever torch, or the program's own code, raises becomes one sentence."""
     try:
-        with Path(path).open("rb") as file:
-            return torch.export.load(file)
+        yield
     except Exception as error:
         if is_out_of_memory(error):
             raise
         reason = safe_text(f"{type(error).__name__}: {error}", 500)
         raise Refused("bad_program", f"torch {torch.__version__} cannot load the program ({reason}).") from error
+
+
+def _loaded(path: str) -> torch.export.ExportedProgram:
+    with _told(), Path(path).open("rb") as file:
+        return torch.export.load(file)
+
+
+def _on_cpu(exported: torch.export.ExportedProgram) -> nn.Module:
+    with _told():
+        return exported.module()
 
 
 def _batches(exported: torch.export.ExportedProgram) -> list[tuple[str, tuple[Any, Any]]]:
@@ -107,8 +125,9 @@ def _batches(exported: torch.export.ExportedProgram) -> list[tuple[str, tuple[An
         if isinstance(rows, int):
             found.append((node.name, (rows, rows)))
             continue
-        range_ = exported.range_constraints.get(rows.node.expr)
-        if range_ is None:  # an expression such as 2 * batch
+        expression = rows.node.expr
+        range_ = exported.range_constraints.get(expression)
+        if range_ is None or not expression.is_Symbol:  # such as 2 * batch
             raise Refused("bad_batch", f"The first dimension of the program's input {node.name} is not free.")
         found.append((node.name, (range_.lower, range_.upper)))
     if not found:
@@ -139,7 +158,7 @@ def _check_numbers(exported: torch.export.ExportedProgram) -> None:
 def _placed(exported: torch.export.ExportedProgram, path: str, device: torch.device) -> nn.Module:
     """As a module on `device`, or on the CPU where it does not run elsewhere (its code may name a device)."""
     if device.type == "cpu":
-        return exported.module()
+        return _on_cpu(exported)
     from torch.export.passes import move_to_device_pass  # imports much, and only GPUs need it
 
     try:
@@ -148,5 +167,5 @@ def _placed(exported: torch.export.ExportedProgram, path: str, device: torch.dev
         if inputs:
             module(*(one.to(device) if isinstance(one, Tensor) else one for one in inputs), **named)
     except Exception:  # noqa: BLE001 -- whatever it is, the CPU is left, and the admission check judges there
-        return _loaded(path).module()
+        return _on_cpu(_loaded(path))
     return module

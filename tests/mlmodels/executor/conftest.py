@@ -21,6 +21,13 @@ def server() -> Iterator[ExecutorServer]:
         yield started
 
 
+@pytest.fixture(scope="session")
+def open_server() -> Iterator[ExecutorServer]:
+    """A server whose operator has allowed exported programs."""
+    with ExecutorServer(["tests.zoo"], LIMITS, exported_programs=True) as started:
+        yield started
+
+
 @pytest.fixture
 def load(server: ExecutorServer, tmp_path: Path) -> Iterator[Load]:
     """`load("ok", seconds=2)`: a version of that architecture with those params, loaded."""
