@@ -62,8 +62,8 @@ def write(trained: Trained, directory: Path) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     try:
-        _write_whole(directory / "weights.safetensors", weights)
-        _write_whole(directory / "manifest.json", text.encode())
+        write_whole(directory / "weights.safetensors", weights)
+        write_whole(directory / "manifest.json", text.encode())
     except BaseException:
         (directory / "weights.safetensors").unlink(missing_ok=True)
         raise
@@ -116,7 +116,7 @@ def _check_reloaded(trained: Trained, weights: bytes, golden: list[dict[str, Any
             raise ValueError("The weights, loaded afresh, give another answer than the module.")
 
 
-def _write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
     """Write beside the file, to the disk, then rename."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
