@@ -1,23 +1,33 @@
-"""Rows of a table → a fitted TableMLP, with an honest figure beside it."""
+"""Rows of a table → a fitted TableBlend, with honest figures beside it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from mlmodels.architectures import TableMLP
-from mlmodels.training import Progress, Report, ignore, metrics, split
-from mlmodels.training.steps import batches, one_thread
+from mlmodels.architectures import TableBlend
+from mlmodels.training import (
+    Progress,
+    Report,
+    ignore,
+    split,
+    table_blending,
+    table_data,
+    table_linear,
+    table_networks,
+    table_trees,
+)
+from mlmodels.training.steps import threads
+from mlmodels.training.table_data import Array, Data, Part, score
 
-ARCHITECTURE = "table-mlp"
-FOLDS = 5
+ARCHITECTURE = "table-blend"
+PARTS = ("linear", "networks", "trees")
 Rows = list[dict[str, Any]]
+State = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -35,163 +45,137 @@ class Table:
 
 @dataclass(frozen=True)
 class Settings:
-    """How one fit goes. The best epoch of each member is kept, judged on its own rows."""
+    """How one fit goes; what is None is chosen by the size of the table.
 
-    epochs: int = 120
-    patience: int = 15
-    batch: int = 128
-    lr: float = 4e-3
+    The rows are in `folds` parts. The first `judged` of them are left out, one after the
+    other, to see how long to train and how much each kind of model should count.
+    """
+
+    epochs: int | None = None  # the most that the networks take
+    patience: int | None = None  # epochs without a better loss
+    batch: int | None = None
+    lr: float | None = None
     weight_decay: float = 0.02
-    hidden: tuple[int, ...] = (32,)
-    members: int = 5
+    hidden: tuple[int, ...] | None = None
+    members: int | None = None
     dropout: float = 0.1
+    folds: int | None = None
+    judged: int | None = None
+    threads: int = 1
+    trees: table_trees.Shape | None = None
 
-    def params(self, table: Table) -> dict[str, Any]:
-        """The parameters of the architecture."""
-        return {
-            "columns": table.columns,
-            "classes": table.classes or None,
-            "hidden": list(self.hidden),
-            "members": self.members,
-            "dropout": self.dropout,
-        }
+    def for_table(self, n_rows: int) -> Settings:
+        """With every field filled."""
+        sized = next(sized for most, sized in SIZES if n_rows <= most)
+        chosen = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(sized, **{name: value for name, value in chosen.items() if value is not None})
+
+    @property
+    def networks(self) -> dict[str, Any]:
+        """The parameters of the networks."""
+        return {"hidden": list(self.hidden or ()), "members": self.members, "dropout": self.dropout}
+
+    def course(self) -> table_networks.Course:
+        """How the networks learn."""
+        names = [field.name for field in fields(table_networks.Course)]
+        return table_networks.Course(**{name: getattr(self, name) for name in names})
+
+
+Shape = table_trees.Shape
+SMALL = Settings(
+    epochs=120, patience=15, batch=128, lr=4e-3, hidden=(32,), members=10, folds=10, judged=10,
+    trees=Shape(rounds=100, leaves=8, least=10),
+)  # fmt: skip
+MIDDLING = replace(SMALL, hidden=(64, 64), members=5, folds=5, judged=5, trees=Shape())
+LARGE = replace(
+    MIDDLING, epochs=40, patience=8, batch=256, lr=2e-3, hidden=(128, 128), members=4, folds=8, judged=2,
+)  # fmt: skip
+VERY_LARGE = replace(
+    LARGE, epochs=20, patience=5, batch=512, members=2, folds=10, judged=1, trees=Shape(rounds=500, step=50)
+)
+SIZES = ((1500, SMALL), (6000, MIDDLING), (30_000, LARGE), (float("inf"), VERY_LARGE))
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A module fitted on all rows, and what is known of it without any others."""
+    """A module fitted on all rows, and figures on rows that its parts were fitted without."""
 
-    module: TableMLP
+    module: TableBlend
     params: dict[str, Any]
     metrics: dict[str, float]
     parameters: dict[str, Any]
 
 
 def fit(table: Table, settings: Settings, *, seed: int, progress: Report = ignore) -> Fitted:
-    """Fit on every row given; the figures are the mean over five folds of them, each fitted afresh."""
-    hashes = [split.row_hash(row) for row in table.rows]
-    name = "accuracy" if table.classes else "r2"
-    with one_thread():
-        module = _fit(table, range(len(table.rows)), hashes, settings, seed, progress)
-        figures = {f"cv_{name}_mean": cross_validate(table, hashes, settings, seed, name), "cv_folds": FOLDS}
-    return Fitted(module, settings.params(table), figures, {"seed": seed, **asdict(settings)})
+    """Fit on every row given. The same rows, settings and seed give the same weights on the same machine.
+
+    `progress` is told of every epoch of the networks; before the first one, as epoch 0, how
+    the trees of a large table grow.
+    """
+    settings = settings.for_table(len(table.rows))
+    with threads(settings.threads):
+        empty = TableBlend(table.columns, table.classes)
+        data, target = _encoded(table, empty, settings)
+        parts = _parts(data, settings, seed, progress)
+        said, y = [part.said for part in parts.values()], data.y.numpy()[data.judged_rows]
+        share = table_blending.shares(said, y, always=list(parts).index("networks"))
+        kept = {name: part for (name, part), weight in zip(parts.items(), share, strict=True) if weight > 0}
+        params = {
+            "columns": table.columns,
+            "classes": table.classes or None,
+            "linear": "linear" in kept,
+            **{name: kept[name].params if name in kept else None for name in ("networks", "trees")},
+        }
+        module = _assembled(params, kept, target | {"shares": torch.from_numpy(share[share > 0])}, empty)
+    parameters = {"seed": seed, **asdict(settings), "shares": dict(zip(parts, share.tolist(), strict=True))}
+    return Fitted(module, params, _figures(data, table_blending.mixed(said, share), y), parameters)
 
 
-def cross_validate(table: Table, hashes: Sequence[str], settings: Settings, seed: int, name: str) -> float:
-    """The mean figure over five folds of the rows, duplicates in one fold."""
-    folds = [split.fold(digest, FOLDS) for digest in hashes]
-    scores = []
-    for number in range(FOLDS):
-        inside = [index for index, fold in enumerate(folds) if fold != number]
-        outside = [index for index, fold in enumerate(folds) if fold == number]
-        module = _fit(table, inside, hashes, settings, seed + 1 + number, ignore)
-        scores.append(judge(module, table, outside)[name])
-    return round(float(np.mean(scores)), 4)
+def _encoded(table: Table, module: TableBlend, settings: Settings) -> tuple[Data, State]:
+    """The rows as the parts take them, and the scale of the target."""
+    x = table_data.encode(module, table.rows)
+    module.features.learn(x)
+    plain, rich = table_data.features(module, x)
+    y = torch.from_numpy(table.target)
+    target: State = {"target_mean": module.target_mean, "target_std": module.target_std}
+    if not table.classes:
+        y = y.double()
+        target = {"target_mean": y.mean()[None], "target_std": y.std(correction=0)[None].clamp(min=1e-12)}
+        y = (y - target["target_mean"]) / target["target_std"]
+    fold = table_data.folds([split.row_hash(row) for row in table.rows], settings.folds or 1)
+    choices = {at: len(column["values"]) for at, column in enumerate(table.columns) if column["kind"] == "choice"}
+    return Data(x, plain, rich, y, len(table.classes), fold, settings.judged or 1, choices), target
 
 
-def judge(module: TableMLP, table: Table, indices: Sequence[int]) -> dict[str, float]:
-    """Figures of a module on some rows."""
-    with torch.inference_mode():
-        y = module(module.encode([table.rows[index] for index in indices])).numpy()
-    target = table.target[list(indices)]
-    if table.classes:
-        return metrics.of_classes(np.exp(y), target)
-    return metrics.of_numbers(y.astype(np.float64), target)
+def _parts(data: Data, settings: Settings, seed: int, progress: Report) -> dict[str, Part]:
+    """By its name, what each part has learnt, in the order in which the architecture asks them."""
+    epochs = settings.epochs or 1
+
+    def grown(loss: float, metric: float) -> None:
+        progress(Progress(0, epochs, loss, metric))
+
+    def learnt(epoch: int, loss: float, metric: float) -> None:
+        progress(Progress(epoch, epochs, loss, metric))
+
+    parts = {}
+    if data.several_classes_everywhere():
+        parts["linear"] = table_linear.fit(data)
+        parts["trees"] = table_trees.fit(data, settings.trees or Shape(), seed, grown)
+    parts["networks"] = table_networks.fit(data, settings.networks, settings.course(), seed, learnt)
+    return {name: parts[name] for name in PARTS if name in parts}
 
 
-def _fit(
-    table: Table,
-    indices: Sequence[int],
-    hashes: Sequence[str],
-    settings: Settings,
-    seed: int,
-    progress: Report,
-) -> TableMLP:
-    """One module on some rows. Each member leaves out its own share, to stop early by."""
-    torch.manual_seed(seed)
-    module = TableMLP(**settings.params(table))
-    x = module.encode([table.rows[index] for index in indices])  # (n, n_features)
-    y = torch.from_numpy(table.target[list(indices)])
-    _standardise(module, x, y)
-    member = torch.arange(settings.members)[:, None]
-    own = torch.tensor([int(hashes[index][32:48], 16) % settings.members for index in indices])
-    judged = (own[None] == member).float()  # (members, n): 1 where a member is judged
-    if settings.members == 1:
-        judged = (own[None] == 0).float()
-    optimizer = torch.optim.AdamW(module.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
-    best = torch.full((settings.members,), torch.inf)
-    best_weights = {name: value.detach().clone() for name, value in module.named_parameters()}
-    since = 0
-    for epoch in range(settings.epochs):
-        loss = _epoch(module, optimizer, x, y, 1 - judged, settings.batch)
-        now, score = _judge_members(module, x, y, judged)
-        better = now < best
-        best = torch.where(better, now, best)
-        with torch.no_grad():
-            for name, value in module.named_parameters():
-                best_weights[name][better] = value[better]
-        progress(Progress(epoch + 1, settings.epochs, loss, score))
-        since = 0 if better.any() else since + 1
-        if since >= settings.patience:
-            break
-    module.load_state_dict(best_weights, strict=False)  # the buffers are as they were
+def _assembled(params: dict[str, Any], parts: dict[str, Part], state: State, empty: TableBlend) -> TableBlend:
+    module = TableBlend(**params)
+    scales = {f"features.{key}": value for key, value in empty.features.state_dict().items()}
+    learnt = {f"{name}.{key}": value for name, part in parts.items() for key, value in part.state.items()}
+    module.load_state_dict({**scales, **learnt, **state}, strict=True)
     return module.eval()
 
 
-def _standardise(module: TableMLP, x: Tensor, y: Tensor) -> None:
-    """Put the mean and deviation of features and target into the module's buffers."""
-    known = ~x.isnan()
-    count = known.sum(0).clamp(min=1)
-    mean = x.nan_to_num(0).sum(0) / count
-    std = (torch.where(known, x - mean, 0.0).square().sum(0) / count).sqrt()
-    module.mean.copy_(mean)
-    module.std.copy_(torch.where(std > 1e-12 * (1 + mean.abs()), std, 1.0))
-    if not module.classes:
-        module.target_mean.copy_(y.mean())
-        module.target_std.copy_(y.std().clamp(min=1e-12))
-
-
-def _epoch(
-    module: TableMLP,
-    optimizer: torch.optim.Optimizer,
-    x: Tensor,
-    y: Tensor,
-    weights: Tensor,
-    batch: int,
-) -> float:
-    """One pass over the rows in random order; the mean loss."""
-    module.train()
-    total = 0.0
-    for chosen in batches(len(x), batch):
-        losses = _losses(module, x[chosen], y[chosen]) * weights[:, chosen]
-        loss = losses.sum() / weights[:, chosen].sum().clamp(min=1)
-        optimizer.zero_grad()
-        # Members share nothing: summed over them, each steps as if it were alone.
-        (loss * len(weights)).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        total += float(loss.detach()) * len(chosen)
-    return total / len(x)
-
-
-def _losses(module: TableMLP, x: Tensor, y: Tensor) -> Tensor:
-    """(members, n): cross entropy, or the squared error of the standardised target."""
-    outputs = module.member_outputs(x)  # (members, n, n_outputs)
-    if module.classes:
-        each = y.expand(len(outputs), -1)
-        return functional.cross_entropy(outputs.flatten(0, 1), each.flatten(), reduction="none").view(each.shape)
-    scaled = ((y - module.target_mean) / module.target_std).float()
-    return (outputs[:, :, 0] - scaled).square()
-
-
-@torch.no_grad()
-def _judge_members(module: TableMLP, x: Tensor, y: Tensor, judged: Tensor) -> tuple[Tensor, float]:
-    """(members,) loss of each on the rows it left out; and accuracy or R² over them all."""
-    module.eval()
-    losses = _losses(module, x, y) * judged
-    outputs = module.member_outputs(x)
-    if module.classes:
-        right = (outputs.argmax(dim=2) == y).float() * judged
-        score = float(right.sum() / judged.sum())
-    else:
-        score = 1 - float(losses.sum() / judged.sum())
-    return losses.sum(dim=1) / judged.sum(dim=1).clamp(min=1), score
+def _figures(data: Data, said: Array, y: Array) -> dict[str, float]:
+    """How good the blend was on the judged rows: the mean over their folds."""
+    fold = data.fold.numpy()[data.judged_rows]
+    scores = [score(said[fold == number], y[fold == number]) for number in np.unique(fold)]
+    name = "accuracy" if data.n_classes else "r2"
+    return {f"cv_{name}_mean": round(float(np.mean(scores)), 4), "cv_folds": len(scores)}

@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from mlmodels import ink
-from mlmodels.architectures import REGISTRY, Architecture, BadItem, ImageCNN, TableMLP
+from mlmodels.architectures import REGISTRY, Architecture, BadItem, ImageCNN, TableBlend, TableMLP
 
 MIXED: list[dict[str, Any]] = [
     {"name": "size", "kind": "number", "missing": True},
@@ -149,7 +149,7 @@ def test_ink_is_the_same_wherever_and_in_whatever_polarity_it_is() -> None:
 
 
 def test_every_architecture_is_registered_under_one_name() -> None:
-    assert {"table-mlp": TableMLP, "image-cnn": ImageCNN} == REGISTRY
+    assert {"table-blend": TableBlend, "table-mlp": TableMLP, "image-cnn": ImageCNN} == REGISTRY
     assert all(issubclass(found, Architecture) for found in REGISTRY.values())
 
 

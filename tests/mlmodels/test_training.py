@@ -40,7 +40,7 @@ def manifest_of(artifacts: Path, slug: str) -> dict[str, Any]:
 
 def test_breast_cancer_is_right_nineteen_times_in_twenty() -> None:
     assert trained("breast-cancer").metrics["cv_accuracy_mean"] >= 0.95
-    assert trained("breast-cancer").metrics["cv_folds"] == 5
+    assert trained("breast-cancer").metrics["cv_folds"] == 10
     assert share_right("breast-cancer") >= 0.95
 
 
