@@ -295,7 +295,7 @@ def test_an_override_stands_at_the_top_of_its_release(root: Client, model: MLMod
 
 def test_a_replay_says_how_many_agree(root: Client, model: MLModel) -> None:
     page = text(root.get(page_of(Evaluation.objects.get(purpose="replay"))))
-    assert "9 of 9 stored inputs are answered as before, 8 of them to the last bit." in page
+    assert "9 of 9 stored inputs are answered as they were then, 8 of them to the last bit." in page
 
 
 def test_a_push_shows_its_gate(root: Client, model: MLModel) -> None:

@@ -16,7 +16,7 @@ from serving_site.accounts.admin import ReadOnlyAdmin, as_block
 
 @admin.register(Evaluation)
 class EvaluationAdmin(Topped, ReadOnlyAdmin):
-    list_display = ("what", "status_shown", "verdict", "said", "created_at", "took", "owner")
+    list_display = ("what", "status_shown", "verdict", "said", "when", "took")
     list_filter = ("purpose", "status", "passed", "version__model")
     list_select_related = ("version__model", "owner")
     search_fields = ("id", "version__model__slug")
@@ -39,6 +39,10 @@ class EvaluationAdmin(Topped, ReadOnlyAdmin):
     @admin.display(description="evaluation", ordering="id")
     def what(self, evaluation: Evaluation) -> str:
         return f"{evaluation.get_purpose_display()} of {evaluation.version}"
+
+    @admin.display(description="asked for", ordering="id")
+    def when(self, evaluation: Evaluation) -> str:
+        return f"{evaluation.created_at:%Y-%m-%d %H:%M}"
 
     @admin.display(description="status", ordering="status")
     def status_shown(self, evaluation: Evaluation) -> SafeString:

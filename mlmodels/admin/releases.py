@@ -32,9 +32,8 @@ class ReleaseAdmin(Topped, ReadOnlyAdmin):
         return [Lever("All releases of this model", page, "mlmodels.view_release")]
 
     def top(self, row: Release) -> SafeString:
-        evaluation = _gate_of(row)
-        report = reports.report(evaluation) if evaluation else ""
-        return part("_release", release=row, override=row.evidence.get("override", ""), report=report)
+        override = row.evidence.get("override", "")
+        return part("_release", release=row, override=override, report=_report(row) if _was_judged(row) else "")
 
     @admin.display(description="version", ordering="version")
     def of_version(self, release: Release) -> SafeString:
@@ -49,7 +48,13 @@ class ReleaseAdmin(Topped, ReadOnlyAdmin):
         return as_block(release.evidence)
 
 
-def _gate_of(release: Release) -> Evaluation | None:
-    key = release.evidence.get("evaluation")
+def _was_judged(release: Release) -> bool:
+    return "checks" in release.evidence or "evaluation" in release.evidence
+
+
+def _report(release: Release) -> SafeString:
+    """The gate's report: what is kept with the release itself, else with the evaluation that it names."""
     found = Evaluation.objects.select_related("version__model", "against__model")
-    return found.filter(pk=key).first() if key else None
+    evaluation = found.filter(pk=release.evidence.get("evaluation")).first()
+    told = release.evidence if "checks" in release.evidence else evaluation.report if evaluation else {}
+    return reports.gate_report(told, release.version, evaluation.against if evaluation else None)

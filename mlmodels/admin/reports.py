@@ -62,17 +62,21 @@ def drawn(version: ModelVersion, found: Mapping[str, Any]) -> list[SafeString]:
 
 
 def gate(evaluation: Evaluation) -> SafeString:
+    """The gate's report as it stands in its evaluation."""
+    return gate_report(evaluation.report, evaluation.version, evaluation.against)
+
+
+def gate_report(found: Mapping[str, Any], candidate: ModelVersion, live: ModelVersion | None) -> SafeString:
     """Every check of the gate with its verdict, both versions' figures, and the inputs that are answered otherwise."""
-    found = evaluation.report
     return part(
         "_gate",
-        passed=evaluation.passed,
+        passed=found.get("passed"),
         summary=found.get("summary", ""),
         checks=found.get("checks", []),
-        candidate=evaluation.version,
-        live=evaluation.against,
+        candidate=candidate,
+        live=live,
         figures=_side_by_side(found.get("candidate") or {}, found.get("live") or {}),
-        replay=replay(found.get("replay") or {}),
+        replay=replay(found.get("replay") or {}, "as the live version answers them"),
     )
 
 
@@ -81,7 +85,7 @@ def _side_by_side(candidate: Mapping[str, Any], live: Mapping[str, Any]) -> list
     return [(name, ours.get(name, "-"), theirs.get(name, "-")) for name in {**ours, **theirs}]
 
 
-def replay(found: Mapping[str, Any]) -> SafeString:
+def replay(found: Mapping[str, Any], alike: str = "as they were then") -> SafeString:
     """How many stored inputs are answered as before, and those that are not, the worst first."""
     if not found.get("rows"):
         return SafeString("")
@@ -91,6 +95,9 @@ def replay(found: Mapping[str, Any]) -> SafeString:
         rows=found["rows"],
         agree=found.get("agree", 0),
         identical=found.get("identical"),
+        alike=alike,
+        unanswered=found.get("unanswered"),
+        gone=found.get("gone"),
         first=different[:FOLDED_FROM],
         more=different[FOLDED_FROM:],
     )

@@ -92,14 +92,14 @@ def evidence(release: Release) -> SafeString:
     """On what a release rests, with a link where there is a report."""
     told = release.evidence
     said = "what the gate reported"
-    if told.get("override"):
+    if told.get("override") or told.get("gate") == "overridden":
         said = "the gate refused it and was overridden"
     if key := told.get("evaluation"):
         return format_html('<a href="{}">{}</a>', reverse("admin:mlmodels_evaluation_change", args=[key]), said)
-    if told.get("override"):
-        return format_html("{}", said)
     if told.get("rollback_of"):
         return format_html("went back from release {}", told["rollback_of"])
+    if told.get("gate"):
+        return format_html("gate: {}", told["gate"])
     return format_html("{}", "none is kept")
 
 

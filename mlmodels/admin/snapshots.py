@@ -50,7 +50,7 @@ class DatasetSnapshotAdmin(ReadOnlyAdmin):
     @admin.display(description="columns")
     def columns(self, snapshot: DatasetSnapshot) -> SafeString:
         columns = [*snapshot.schema.get("columns", []), {**snapshot.schema.get("target", {}), "is_target": True}]
-        return table(["column", "kind", "values"], [_column(column) for column in columns])
+        return table(["column", "kind", "values"], [_column(column) for column in columns], "words")
 
     @admin.display(description="schema")
     def schema_shown(self, snapshot: DatasetSnapshot) -> str:

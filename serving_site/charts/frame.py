@@ -147,11 +147,15 @@ def numbers(head: Sequence[str], rows: Sequence[Sequence[object]], summary: str 
     return format_html('<details class="numbers"><summary>{}</summary>{}</details>', summary, table(head, thin(rows)))
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> SafeString:
-    """A table whose first column names the rows; it scrolls by itself where it is wider than the page."""
+def table(head: Sequence[str], rows: Sequence[Sequence[object]], css: str = "") -> SafeString:
+    """A table whose first column names the rows; it scrolls by itself where it is wider than the page.
+
+    Of class `words` its cells are read from the left, not compared as numbers.
+    """
     return format_html(
-        '<div class="scroll" role="region" aria-label="Table" tabindex="0"><table class="figures"><thead><tr>{}</tr>'
+        '<div class="scroll" role="region" aria-label="Table" tabindex="0"><table class="figures {}"><thead><tr>{}</tr>'
         "</thead><tbody>{}</tbody></table></div>",
+        css,
         format_html_join("", '<th scope="col">{}</th>', ((each,) for each in head)),
         format_html_join(
             "",
