@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
+import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -36,7 +38,12 @@ FEWEST_ROWS = 2  # a range from 2 takes one row too: torch.export tells none fro
 
 
 def prepare() -> None:
-    """Import now what loading a program will need. Another torch may have moved it; then each child imports it."""
+    """Import now what loading a program will need. Another torch may have moved it; then each child imports it.
+
+    Some of it makes a folder for compiled code, which nothing here compiles and no child may write: let it have the
+    root, which is there already.
+    """
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = tempfile.tempdir = "/"
     for name in IMPORTED_LATE:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)

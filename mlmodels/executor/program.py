@@ -27,6 +27,7 @@ What the module returns, one tensor whose first dimension is n:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -60,8 +61,8 @@ class Program(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the module's tensors are; the CPU for one without any."""
-        tensors = (*self.module.parameters(), *self.module.buffers())
-        return tensors[0].device if tensors else torch.device("cpu")
+        tensor = next(chain(self.module.parameters(), self.module.buffers()), None)
+        return torch.device("cpu") if tensor is None else tensor.device
 
     def encode(self, items: Sequence[Item]) -> list[Tensor]:
         """Items that fit the signature → what the module is called with. Raises BadItem."""

@@ -14,7 +14,8 @@ from mlmodels.models import ModelVersion, State
 
 class Command(Base):
     help = (
-        "Import a version: a folder or zip that holds manifest.json and weights.safetensors. A worker checks it.\n\n"
+        "Import a version: a folder or zip that holds manifest.json and weights.safetensors (or program.pt2, where "
+        "ALLOW_EXECUTABLE_ARTIFACTS is set). A worker checks it.\n\n"
         "Examples:\n  manage.py import_version ./digits-v4\n"
         "  manage.py import_version digits.zip --promote always --reason 'better on thin pens'"
     )

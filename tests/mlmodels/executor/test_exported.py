@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mlmodels.executor import ExecutorServer, ItemOutput, LoadFailed, Refused, RunFailed, check
+from mlmodels.executor import ExecutorServer, ItemOutput, LoadFailed, Refused, RunFailed, check, exported
 from tests import programs, zoo
 
 NAN, INFINITY = float("nan"), float("inf")
@@ -60,6 +60,15 @@ def test_the_server_of_programs_has_one_thread_when_it_forks(open_server: Execut
 def test_masks_of_infinity_are_no_broken_weights(open_server: ExecutorServer, tmp_path: Path) -> None:
     folder = programs.artifact(tmp_path, programs.saved(programs.Line(extra=torch.tensor([-INFINITY]))))
     assert len(answers(open_server, folder, [{"x": 1.0}])) == 1
+
+
+def test_a_program_that_does_not_run_on_the_gpu_runs_on_the_cpu(tmp_path: Path) -> None:
+    """This torch has no CUDA at all, so nothing runs there."""
+    folder = programs.artifact(tmp_path)
+    told = (folder / "manifest.json").read_bytes(), str(folder / "program.pt2"), torch.device("cuda")
+    program = exported.opened(*told)
+    assert program.device == torch.device("cpu")
+    assert program.predict([{"x": 3.0}])[0]["label"] == "high"
 
 
 def test_a_worker_whose_operator_has_not_allowed_it_loads_none(server: ExecutorServer, tmp_path: Path) -> None:
