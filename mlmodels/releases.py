@@ -1,4 +1,4 @@
-"""What is live, and the only ways to change that: promote, roll back, quarantine."""
+"""What is live, and the only ways to change that: promote through the gate, roll back, quarantine."""
 
 import datetime
 import time
@@ -10,12 +10,18 @@ from django.db.models import Min, Q
 from django.http import HttpRequest
 from django.utils import timezone
 
-from mlmodels import signature
+from mlmodels import gate, release_gate, signature
 from mlmodels.models import MLModel, ModelVersion, Release, State
+from mlmodels.release_gate import GateRefused, NotBetter, NotReleasable
 from serving_site.accounts.models import User, audit
 from serving_site.jobs import sql
 from serving_site.jobs.models import Worker
 from serving_site.jobs.sweep import ALIVE_S
+
+__all__ = (
+    "GateRefused", "LostRace", "NotBetter", "NotReleasable", "Unavailable", "earlier_healthy", "evacuate_unhealthy",
+    "live_at", "movers", "promote", "quarantine", "replacement", "rollback", "version_for",
+)  # fmt: skip
 
 WARM_S = 10.0
 """So long a promotion waits for the living workers to load the next version."""
@@ -29,10 +35,6 @@ class Unavailable(Exception):
 
 class LostRace(Exception):
     """Somebody else released first; the message says who is live now."""
-
-
-class NotReleasable(Exception):
-    """The version may not go live; the message says why and what to do."""
 
 
 Mover = Callable[[ModelVersion, ModelVersion | None, str], None]
@@ -57,26 +59,44 @@ def promote(
     *,
     by: User | None,
     reason: str,
-    evidence: dict[str, Any] | None = None,
+    override: str = "",
+    only_better: bool = False,
     request: HttpRequest | None = None,
     warm_s: float = WARM_S,
-    move_queued: bool = False,
+    wait_s: float = gate.WAIT_S,
 ) -> Release:
-    """Make `version` live in two steps: announce it, so that workers warm it, then insert the release and flip.
+    """Make `version` live, if the gate lets it pass: announce it, so that workers warm it, then flip.
 
-    Waits until every living worker holds it, at most `warm_s`. With `move_queued` the unpinned queued rows of the
-    version that was live move along. Raises NotReleasable or LostRace; no request fails.
+    Waits for the gate's verdict at most `wait_s`, then until every living worker holds the version, at most `warm_s`.
+    `override` is the reason why a refusal does not count, from somebody with the permission mlmodels.override_gate (or
+    from the shell: `by` None); it is kept with the release. With `only_better` a version that is no better than the
+    live one is refused too. Raises GateRefused, NotBetter, NotReleasable or LostRace; no request fails.
     """
     if version.model_id != model.pk:
         raise NotReleasable(f"{version} is not a version of {model}.")
     if not reason.strip():
         raise NotReleasable("Give a reason: it is kept with the release.")
-    expected = MLModel.objects.select_related("live_release__version").get(pk=model.pk).live_release
+    expected = MLModel.objects.select_related("live_release__version__model").get(pk=model.pk).live_release
     _judge(version, expected)
+    evidence = release_gate.evidence(
+        version, expected, by=by, override=override.strip(), only_better=only_better, wait_s=wait_s
+    )
+    return _release(model, version, expected, by=by, reason=reason, evidence=evidence, request=request, warm_s=warm_s)
+
+
+def _release(
+    model: MLModel,
+    version: ModelVersion,
+    expected: Release | None,
+    *,
+    warm_s: float = WARM_S,
+    move_queued: bool = False,
+    **context: Any,
+) -> Release:
+    """The two steps. With `move_queued` the unpinned queued rows of the version that was live move along."""
     _announce(model, version)
     try:
         _wait_until_warm(version, warm_s)
-        context = {"by": by, "reason": reason, "evidence": evidence, "request": request}
         return _flip(model, version, expected, move_queued=move_queued, **context)
     finally:
         MLModel.objects.filter(pk=model.pk, next_version=version).update(next_version=None)
@@ -85,14 +105,17 @@ def promote(
 def rollback(model: MLModel, *, by: User | None, reason: str, request: HttpRequest | None = None) -> Release:
     """A new release of the healthy version that came before the live one; again, and it goes one further back.
 
-    Raises NotReleasable or LostRace.
+    It has passed the gate before, so nothing is judged anew. Raises NotReleasable or LostRace.
     """
+    if not reason.strip():
+        raise NotReleasable("Give a reason: it is kept with the release.")
     live = MLModel.objects.select_related("live_release__version").get(pk=model.pk).live_release
     target = earlier_healthy(model, live.version) if live else None
     if live is None or target is None:
         raise NotReleasable(f"{model} has no earlier healthy version to go back to.")
-    evidence = {"rollback_of": live.number}
-    return promote(model, target, by=by, reason=reason, request=request, evidence=evidence, move_queued=True)
+    _judge(target, live)
+    evidence = {"rollback_of": live.number, **release_gate.earlier_evidence(target)}
+    return _release(model, target, live, by=by, reason=reason, request=request, evidence=evidence, move_queued=True)
 
 
 def earlier_healthy(model: MLModel, version: ModelVersion) -> ModelVersion | None:
@@ -130,9 +153,9 @@ def quarantine(version: ModelVersion, reason: str) -> bool:
         target = replacement(model, version)
         live = model.live_release
         if live and live.version_id == version.pk and target:
-            _insert(
-                model, target, live, by=None, reason=f"{version} was quarantined: {reason}", evidence={}, request=None
-            )
+            evidence = {"quarantine_of": live.number, **release_gate.earlier_evidence(target)}
+            why = f"{version} was quarantined: {reason}"
+            _insert(model, target, live, by=None, reason=why, evidence=evidence, request=None)
         _move(version, target)
     return True
 
@@ -220,14 +243,11 @@ def _insert(
         model=model, number=number, version=version, by=by, reason=reason.strip(), evidence=evidence or {}
     )
     MLModel.objects.filter(pk=model.pk).update(live_release=release, next_version=None)
-    audit(
-        by,
-        "model.release",
-        model,
-        before={"version": str(expected.version) if expected else None},
-        after={"version": str(version), "release": number, "reason": reason.strip()},
-        request=request,
-    )
+    after = {"version": str(version), "release": number, "reason": reason.strip()}
+    if override := release.evidence.get("override"):
+        after["gate overridden"] = override
+    before = {"version": str(expected.version) if expected else None}
+    audit(by, "model.release", model, before=before, after=after, request=request)
     return release
 
 

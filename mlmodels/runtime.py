@@ -128,6 +128,19 @@ class Runtime:
         manifest, weights = self._files(version)
         executor.check(self.server, manifest, str(weights))
 
+    @contextlib.contextmanager
+    def borrowed(self, version: ModelVersion) -> Iterator[Executor]:
+        """`version` in a child of its own, which ends with the block; what serves here stays loaded.
+
+        Raises executor.LoadFailed, executor.ServerFailed or BrokenArtifact.
+        """
+        manifest, weights = self._files(version)
+        child = self.server.load(manifest, str(weights))
+        try:
+            yield child
+        finally:
+            child.close()
+
     def close(self) -> None:
         with self.lock:
             slots, self.slots = list(self.slots.values()), OrderedDict()

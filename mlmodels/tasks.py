@@ -1,17 +1,24 @@
-"""The background work of this app: the admission check of a version, and warming what is live or about to be."""
+"""The background work of this app: checks and evaluations of versions, and warming what is live or about to be."""
 
 import functools
 import time
 import uuid
 
 import structlog
+from django.conf import settings
 from django.db import transaction
 
-from mlmodels import registry, releases, runtime
+from mlmodels import (
+    evaluations,
+    registry,
+    releases,
+    replays,  # noqa: F401 - with it comes how gates and replays are run
+    runtime,
+)
 from mlmodels.executor import ExecutorError, LoadFailed, Refused, RunFailed
-from mlmodels.models import MLModel, ModelVersion, State, VersionCheck
+from mlmodels.models import Evaluation, MLModel, ModelVersion, State, VersionCheck
 from serving_site.accounts.models import audit
-from serving_site.jobs import kinds, worker
+from serving_site.jobs import claim, kinds, ring, worker
 from serving_site.jobs.batch import Batch
 from serving_site.jobs.finish import Outcome
 from serving_site.jobs.models import Status
@@ -47,6 +54,16 @@ def record_verdicts(rows: kinds.FinishedRows) -> None:
                 transaction.on_commit(functools.partial(registry.discard_files, *names))
 
 
+def hear() -> None:
+    """Where the site itself is the worker: look for checks and evaluations that a command has queued beside it.
+
+    The command's ring stays in its own process, and whoever waits in a terminal need not wait for the sweeper.
+    """
+    for kind in (kinds.KINDS[VersionCheck], kinds.KINDS[Evaluation]):
+        if claim.has_queued(kind):
+            ring.ring(kind, "found")
+
+
 def warm() -> bool:
     """Load what is live, as far as there is room, and what is about to go live, before a click needs it.
 
@@ -80,6 +97,16 @@ def _warm(here: runtime.Runtime, version: ModelVersion) -> bool:
 
 
 kinds.register(VersionCheck, "check.v1", check, deadline_s=180.0, on_finished=record_verdicts)
+kinds.register(
+    Evaluation,
+    "evaluate.v1",
+    evaluations.run,
+    deadline_s=evaluations.DEADLINE_S,
+    on_finished=evaluations.record,
+    detached=1,
+)
 worker.on_tick(0.5, warm)
+if settings.EMBEDDED:
+    worker.on_tick(0.5, hear)
 worker.on_heartbeat(runtime.facts)
 worker.on_stop(runtime.close)

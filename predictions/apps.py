@@ -7,4 +7,7 @@ class PredictionsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from predictions import tasks  # noqa: F401 - registers its kind of job
+        from mlmodels import gate
+        from predictions import evidence, tasks  # noqa: F401 - tasks registers its kind of job
+
+        gate.stored_inputs.append(evidence.stored_inputs)

@@ -10,7 +10,6 @@ from typing import Any
 
 import structlog
 from django.conf import settings
-from django.core.files.storage import storages
 from django.db import connection, transaction
 from django.db.models import F, QuerySet
 
@@ -94,18 +93,10 @@ def _read(batch: Batch) -> tuple[list[dict[str, Any]], list[Outcome]]:
     gone: list[Outcome] = []
     for job in batch.jobs:
         try:
-            items += [{name: _value(value) for name, value in row.items()} for row in job.inputs]
+            items += [{name: uploads.value(value) for name, value in row.items()} for row in job.inputs]
         except FileNotFoundError:
             gone.append(Outcome(job.id, Status.FAILED, "input_missing", {"error": sentence("input_missing")}))
     return items, gone
-
-
-def _value(value: Any) -> Any:
-    """A picture's bytes, or the value itself."""
-    if not isinstance(value, dict):
-        return value
-    with storages["uploads"].open(value["upload"]) as file:
-        return file.read()
 
 
 def _run_failed(batch: Batch, version: ModelVersion, failure: RunFailed) -> None:
@@ -168,22 +159,23 @@ def _record(batch: Batch, result: Run, load_ms: float) -> None:
     """One finish for the whole batch; previews are stored before it and removed where the row was fenced off."""
     outcomes, place = [], 0
     drawn: dict[uuid.UUID, list[str]] = {}
+    batch_rows = len(result.outcomes)
     for job in batch.jobs:
         mine = result.outcomes[place : place + job.rows]
         place += job.rows
-        timings = {"queue_ms": _queue_ms(job), "load_ms": load_ms, "compute_ms": result.compute_ms}
-        outcome, keys = _outcome(job, mine, timings)
+        run = {"queue_ms": _queue_ms(job), "load_ms": load_ms, "compute_ms": result.compute_ms}
+        outcome, keys = _outcome(job, mine, {**run, "batch_rows": batch_rows})
         outcomes.append(outcome)
         drawn[job.id] = keys
     won = set(batch.finish(outcomes))
     uploads.remove([key for job_id, keys in drawn.items() if job_id not in won for key in keys])
 
 
-def _outcome(job: Prediction, results: Sequence[ItemOutcome], timings: dict[str, float]) -> tuple[Outcome, list[str]]:
+def _outcome(job: Prediction, results: Sequence[ItemOutcome], run: dict[str, Any]) -> tuple[Outcome, list[str]]:
     """The row's outcome, and the keys of the previews that were stored for it."""
     for number, result in enumerate(results):
         if isinstance(result, ItemError):
-            error = {"error": result.message, "error_row": number, **timings}
+            error = {"error": result.message, "error_row": number, **run}
             return Outcome(job.id, Status.FAILED, result.code, error), []
     outputs = [result.output for result in results if isinstance(result, ItemOutput)]
     previews = {
@@ -191,7 +183,7 @@ def _outcome(job: Prediction, results: Sequence[ItemOutcome], timings: dict[str,
         for number, result in enumerate(results)
         if isinstance(result, ItemOutput) and result.previews
     }
-    fields = {"outputs": outputs, "previews": previews, "label": _label(outputs), **timings}
+    fields = {"outputs": outputs, "previews": previews, "label": _label(outputs), **run}
     return Outcome(job.id, Status.SUCCEEDED, "", fields), [key for one in previews.values() for key in one.values()]
 
 

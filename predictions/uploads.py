@@ -42,6 +42,17 @@ def store_preview(owner_id: Any, png: bytes) -> str:
     return str(store(owner_id, ContentFile(png), "image/png", "preview.png", is_preview=True).id)
 
 
+def value(given: Any) -> Any:
+    """An input's value as an executor takes it: a stored picture's bytes, or the value itself.
+
+    Raises FileNotFoundError.
+    """
+    if not isinstance(given, dict):
+        return given
+    with storages["uploads"].open(given["upload"]) as file:
+        return file.read()
+
+
 def copy(key: str) -> Upload:
     """A stored file once more under a key of its own, so that either can be deleted alone."""
     old = Upload.objects.get(pk=key)

@@ -8,9 +8,12 @@ from typing import Any
 from django.utils import timezone
 from PIL import Image
 
-from mlmodels.models import MLModel, ModelVersion, Release, State
+from mlmodels import evaluations, gate
+from mlmodels.models import Evaluation, MLModel, ModelVersion, Purpose, Release, State, system_user
 from predictions.models import Prediction, search_text
 from serving_site.accounts.models import User
+from serving_site.jobs import sql
+from serving_site.jobs.models import Status
 from serving_site.jobs.uuid7 import uuid7
 
 TENSORS = {
@@ -103,6 +106,26 @@ def live_model(
     return model
 
 
+def passed_gate(
+    version: ModelVersion, against: ModelVersion | None = None, *, passed: bool = True, **fields: Any
+) -> Evaluation:
+    """The gate's verdict on `version` in place of `against` (default: what is live now), as a worker leaves it."""
+    live = MLModel.objects.select_related("live_release__version").get(pk=version.model_id).live_version
+    now = sql.now()
+    summary = f"The gate {'lets' if passed else 'refuses'} {version}{' pass' if passed else ''}: a test says so."
+    check = {"name": "metrics", "passed": passed, "found": "", "expected": "", "sentence": "A test says so."}
+    report = {
+        "passed": passed, "checks": [check], "candidate": {}, "live": None, "replay": None, "summary": summary,
+    }  # fmt: skip
+    known = {
+        "purpose": Purpose.GATE, "version": version, "against": against or live,
+        "snapshot": evaluations.snapshot_for(version), "options": {"thresholds": gate.thresholds(version.model)},
+        "owner": system_user(), "status": Status.SUCCEEDED, "passed": passed, "report": report, "created_at": now,
+        "completed_at": now,
+    }  # fmt: skip
+    return Evaluation.objects.create(**{**known, **fields})
+
+
 def prediction(owner: User, model: MLModel, status: str = "succeeded", **fields: Any) -> Prediction:
     """A row in `status`, as the job protocol would have left it."""
     now = timezone.now()
@@ -122,11 +145,12 @@ def prediction(owner: User, model: MLModel, status: str = "succeeded", **fields:
             "compute_ms": 1.5,
             **fields,
         }
-    given = release.version.signature["input"]["examples"][0]["input"]
+    if "inputs" not in fields:
+        fields["inputs"] = [release.version.signature["input"]["examples"][0]["input"]]
     row = Prediction(
         **{
             "id": uuid7(), "owner": owner, "model": model, "version": release.version, "release": release,
-            "status": status, "inputs": [given], **times, **fields,
+            "status": status, "rows": len(fields["inputs"]), **times, **fields,
         }
     )  # fmt: skip
     row.search_text = search_text(row)

@@ -23,6 +23,8 @@ from tests.processes import SiteProcesses
 from tests.session import REPOSITORY
 
 COMMANDS = {
+    "evaluate": "mlmodels",
+    "replay": "mlmodels",
     "import_version": "mlmodels",
     "prepare": "mlmodels",
     "promote": "mlmodels",
@@ -41,13 +43,14 @@ def run(*arguments: str) -> tuple[str, str]:
 
 @pytest.fixture
 def model(db: None) -> MLModel:
-    """A model with two healthy versions, of which the first is live."""
+    """A model with two healthy versions: the first is live, the second has passed the gate."""
     model = registry.live_model("animals")
     first = model.versions.get()
-    ModelVersion.objects.create(
+    second = ModelVersion.objects.create(
         model=model, number=2, state=State.HEALTHY, manifest=first.manifest, manifest_sha256="c" * 64,
         weights_sha256="d" * 64, artifact_bytes=1,
     )  # fmt: skip
+    registry.passed_gate(second)
     return model
 
 
@@ -136,7 +139,7 @@ def test_a_worker_is_refused_where_the_site_works_by_itself(db: None) -> None:
     ("arguments", "sentence"),
     [
         (("--slots", "0"), "--slots is 0: expected 1 or more."),
-        (("--queue", "post.v1"), "--queue 'post.v1' is unknown: expected one of check.v1, infer.v1."),
+        (("--queue", "post.v1"), "--queue 'post.v1' is unknown: expected one of check.v1, evaluate.v1, infer.v1."),
     ],
 )
 def test_a_worker_with_wrong_options_is_refused(arguments: tuple[str, ...], sentence: str) -> None:

@@ -25,8 +25,11 @@ LAYERS = [
     "serving_site.accounts",
     "serving_site.files serving_site.health serving_site.banner",
     "mlmodels",
-    "mlmodels.signature mlmodels.signature_outputs mlmodels.signature_rules mlmodels.signature_wording",
-    "mlmodels.ink mlmodels.architectures",
+    (
+        "mlmodels.signature mlmodels.signature_outputs mlmodels.signature_rules mlmodels.signature_wording "
+        "mlmodels.signature_change"
+    ),
+    "mlmodels.ink mlmodels.architectures mlmodels.measures",
     "mlmodels.executor",
     "mlmodels.datasets",
     "mlmodels.training",
@@ -34,13 +37,20 @@ LAYERS = [
     "mlmodels.manifests mlmodels.artifacts mlmodels.registry",
     "mlmodels.snapshots",
     "mlmodels.runtime",
+    "mlmodels.trials",
+    "mlmodels.evaluations",
+    "mlmodels.gate mlmodels.gate_checks",
+    "mlmodels.gate_run",
+    "mlmodels.release_gate",
     "mlmodels.releases",
+    "mlmodels.replays",
     "mlmodels.tasks",
     "mlmodels.apps",
     "mlmodels.admin mlmodels.management",
     "predictions",
     "predictions.models",
     "predictions.pictures predictions.uploads",
+    "predictions.evidence",
     "predictions.inference",
     "predictions.tasks",
     "predictions.dispatch",
@@ -57,8 +67,8 @@ RANKS = {name: rank for rank, line in enumerate(LAYERS) for name in line.split()
 
 # What runs in or beside the executor and the trainer knows neither Django nor the site.
 PURE = (
-    "mlmodels.signature", "mlmodels.ink", "mlmodels.architectures", "mlmodels.executor", "mlmodels.datasets",
-    "mlmodels.training",
+    "mlmodels.signature", "mlmodels.ink", "mlmodels.architectures", "mlmodels.measures", "mlmodels.executor",
+    "mlmodels.datasets", "mlmodels.training",
 )  # fmt: skip
 MODEL_PACKAGES = {"boto3", "numpy", "safetensors", "scipy", "sklearn", "torch"}
 

@@ -69,7 +69,8 @@ from mlmodels.management.base import await_check
 from mlmodels.models import ModelVersion
 old = ModelVersion.objects.get(model__slug="breast-cancer")
 with tempfile.TemporaryDirectory() as name:
-    manifest = old.manifest | {"trained_at": "2026-01-01T00:00:00+00:00"}
+    manifest = json.loads(storages["artifacts"].open(old.manifest_sha256).read())
+    manifest["trained_at"] = "2026-01-01T00:00:00+00:00"
     Path(name, "manifest.json").write_text(json.dumps(manifest))
     Path(name, "weights.safetensors").write_bytes(storages["artifacts"].open(old.weights_sha256).read())
     assert await_check(registry.register(artifacts.take_folder(Path(name)), by=None)).state == "healthy"

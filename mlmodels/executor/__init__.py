@@ -1,6 +1,6 @@
 """Running models in sandboxed processes. Importing this package never imports torch or Django."""
 
-from mlmodels.executor.admission import Refused, check
+from mlmodels.executor.admission import Refused, check, picture_bytes
 from mlmodels.executor.client import Executor, ExecutorServer
 from mlmodels.executor.outcomes import (
     ExecutorError,
@@ -30,4 +30,5 @@ __all__ = (
     "RunFailed",
     "ServerFailed",
     "check",
+    "picture_bytes",
 )

@@ -26,7 +26,7 @@ from mlmodels.executor.outcomes import (
     ServerFailed,
     safe_text,
 )
-from mlmodels.executor.process import ServerProcess, is_readable
+from mlmodels.executor.process import ServerProcess, is_readable, peak_mb
 
 ARCHITECTURES = ("mlmodels.architectures",)
 HEADER_BYTES = 64 * 1024  # of an answer, on top of what its items may take
@@ -170,6 +170,11 @@ class Executor:
 
     def _is_over(self) -> bool:
         return self._ended or self._killed
+
+    @property
+    def peak_mb(self) -> float | None:
+        """The most memory it has held since its load began, the libraries that all children share among it."""
+        return peak_mb(self.pid)
 
     def kill(self) -> None:
         """End the child now, from any thread; a run in it raises RunFailed("killed")."""

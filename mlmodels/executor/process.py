@@ -153,3 +153,12 @@ def is_readable(connection: socket.socket) -> bool:
 
 def deadline_in(seconds: float) -> float:
     return time.monotonic() + seconds
+
+
+def peak_mb(pid: int) -> float | None:
+    """The most memory that a living process has held, in MB; None where the kernel does not say."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        return None

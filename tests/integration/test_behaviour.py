@@ -106,6 +106,8 @@ def test_a_version_whose_file_is_corrupt_is_quarantined_and_the_previous_one_ans
         "    manifest_sha256='0' * 64, weights_sha256='1' * 64)\n"
         "new.save()\n"
         "from mlmodels import releases\n"
+        "from tests.registry import passed_gate\n"
+        "passed_gate(new)\n"
         "releases.promote(v.model, new, by=None, reason='a version whose file is missing', warm_s=0)\n"
     )
     row = ended(running.install, running.alice.submit("zoo-ok", x="1"))

@@ -1,20 +1,55 @@
 """Databases and a storage of the test's own, and an artifact of the zoo to spoil."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.test import override_settings
 
+from mlmodels import runtime
+from serving_site.jobs.drain import stopping
 from tests import zoo
 from tests.jobs.conftest import engine
+from tests.working import Working
 
-__all__ = ("edit", "engine", "folder", "stored")
+__all__ = ("Stored", "edit", "engine", "folder", "host", "stored", "worker", "working")
+
+Stored = Callable[[], list[str]]
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[runtime.Runtime]:
+    """One executor server for all, as in a worker process."""
+    with override_settings(MODEL_ARCHITECTURES=["mlmodels.architectures", "tests.zoo"]):
+        made = runtime.Runtime(4, runtime.ArtifactCache(tmp_path_factory.mktemp("cache")))
+    before, runtime._runtime = runtime._runtime, made
+    yield made
+    runtime._runtime = before
+    made.close()
 
 
 @pytest.fixture
-def stored(settings: Any, tmp_path: Path) -> Callable[[], list[str]]:
+def worker(transactional_db: None, host: runtime.Runtime, stored: Stored, settings: Any, tmp_path: Path) -> None:
+    """What a worker process holds, with a disk of the test's own."""
+    settings.PREDICTION_DEADLINE_S = 10.0
+    stopping.clear()
+    host.cache = runtime.ArtifactCache(tmp_path / "cache")
+
+
+@pytest.fixture
+def working(engine: str, host: runtime.Runtime, stored: Stored, settings: Any, tmp_path: Path) -> Iterator[Working]:
+    """A worker at work, on a thread of this process, with a database and a disk of the test's own."""
+    settings.PREDICTION_DEADLINE_S = 10.0
+    stopping.clear()
+    host.cache = runtime.ArtifactCache(tmp_path / "cache")
+    with Working() as started:
+        yield started
+
+
+@pytest.fixture
+def stored(settings: Any, tmp_path: Path) -> Stored:
     """The names of the files in the storage of artifacts, which is empty at first."""
     base = tmp_path / "files"
     local = "serving_site.storage.LocalStorage"

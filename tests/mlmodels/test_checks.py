@@ -1,47 +1,26 @@
 """The admission check as the job that it is, and quarantine: with real executors, in this process."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from django.core.files.storage import storages
-from django.test import override_settings
 from safetensors.torch import load_file, save_file
 
-from mlmodels import artifacts, registry, releases, runtime
-from mlmodels.models import ModelVersion, State, VersionCheck, VersionHealth
+from mlmodels import artifacts, registry, releases
+from mlmodels.models import ModelVersion, Release, State, VersionCheck, VersionHealth
 from predictions.models import Prediction
 from serving_site.accounts.models import AuditEvent, User
 from serving_site.jobs import submit
-from serving_site.jobs.drain import drain, stopping
+from serving_site.jobs.drain import drain
 from serving_site.jobs.kinds import KINDS
 from tests import zoo
-from tests.mlmodels.conftest import edit
+from tests.mlmodels.conftest import Stored, edit
 from tests.mlmodels.test_artifacts import sha256
+from tests.registry import passed_gate
 
-Stored = Callable[[], list[str]]
 Accept = Callable[[Path], ModelVersion]
-
-
-@pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[runtime.Runtime]:
-    """One executor server for all, as in a worker process."""
-    with override_settings(MODEL_ARCHITECTURES=["mlmodels.architectures", "tests.zoo"]):
-        made = runtime.Runtime(4, runtime.ArtifactCache(tmp_path_factory.mktemp("cache")))
-    before, runtime._runtime = runtime._runtime, made
-    yield made
-    runtime._runtime = before
-    made.close()
-
-
-@pytest.fixture
-def worker(transactional_db: None, host: runtime.Runtime, stored: Stored, settings: Any, tmp_path: Path) -> None:
-    """What a worker process holds, with a disk of the test's own."""
-    settings.PREDICTION_DEADLINE_S = 10.0
-    stopping.clear()
-    host.cache = runtime.ArtifactCache(tmp_path / "cache")
 
 
 @pytest.fixture
@@ -144,16 +123,21 @@ def test_a_stored_file_that_is_spoilt_before_the_check_is_refused(worker: None, 
     assert version.state_reason == f"The stored file {version.weights_sha256[:16]}… is missing."
 
 
+def release(version: ModelVersion) -> Release:
+    passed_gate(version)
+    return releases.promote(version.model, version, by=None, reason="a test", warm_s=0)
+
+
 @pytest.fixture
 def two(check: Accept, folder: Path) -> tuple[ModelVersion, ModelVersion]:
     """Two healthy versions with files of their own; the second is live and loaded nowhere."""
     one = check(folder)
-    releases.promote(one.model, one, by=None, reason="the first")
+    release(one)
     weights(folder, **{"linear.weight": torch.tensor([[-2.0], [2.0]])})
     edit(folder, golden=[{"input": {"x": 1.0}, "output": zoo.expected(2.0)}])
     second = check(folder)
     assert second.state == State.HEALTHY, second.state_reason
-    releases.promote(second.model, second, by=None, reason="the second", warm_s=0)
+    release(second)
     return one, second
 
 
@@ -219,20 +203,20 @@ def test_giving_a_quarantined_artifact_again_brings_its_version_back(
     assert check(folder).pk == second.pk
     second.refresh_from_db()
     assert second.state == State.HEALTHY
-    assert releases.promote(second.model, second, by=None, reason="it is whole again", warm_s=0).number == 4
+    assert release(second).number == 4
 
 
 def test_a_version_whose_last_ten_runs_died_is_quarantined(
     worker: None, check: Accept, folder: Path, tmp_path: Path
 ) -> None:
     one = check(folder)
-    releases.promote(one.model, one, by=None, reason="the first", warm_s=0)
+    release(one)
     zoo.artifact(tmp_path / "bad", "segv")
     edit(tmp_path / "bad", slug="zoo-ok")
     bad = registry.register(artifacts.take_folder(tmp_path / "bad"), by=None)
     VersionCheck.objects.all().delete()
     ModelVersion.objects.filter(pk=bad.pk).update(state=State.HEALTHY)  # a crash that its golden examples do not show
-    releases.promote(bad.model, bad, by=None, reason="the second", warm_s=0)
+    release(bad)
     asked = [ask(bad, x) for x in range(6)]
     drain(KINDS[Prediction])
     bad.refresh_from_db()

@@ -1,6 +1,7 @@
 """What is live, and the only ways to change it; on SQLite and PostgreSQL."""
 
 import datetime
+import itertools
 import threading
 from typing import Any
 
@@ -9,12 +10,13 @@ from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
 from mlmodels import releases
-from mlmodels.models import MLModel, ModelVersion, Release, State
+from mlmodels.models import Evaluation, MLModel, ModelVersion, Release, State
 from predictions.models import Prediction
 from serving_site.accounts.models import AuditEvent, User
 from serving_site.jobs import sql, submit
 from serving_site.jobs.models import Worker
 from tests import zoo
+from tests.registry import passed_gate
 
 pytestmark = pytest.mark.usefixtures("engine")
 
@@ -46,6 +48,7 @@ def version(model: MLModel, state: str = State.HEALTHY, **signature: Any) -> Mod
 
 
 def promoted(model: MLModel, one: ModelVersion, **options: Any) -> Release:
+    passed_gate(one)
     return releases.promote(model, one, **{"by": None, "reason": "it is better", **options})
 
 
@@ -70,11 +73,13 @@ def test_promotions_are_numbered_and_say_who_when_and_why(model: MLModel, alice:
     one, two = version(model), version(model)
     before = timezone.now() - datetime.timedelta(seconds=1)
     first = promoted(model, one, by=alice, reason="  the first  ")
-    second = promoted(model, two, evidence={"gate": "passed"})
-    assert [(r.number, str(r.version), r.by, r.reason, r.evidence) for r in (first, second)] == [
-        (1, "zoo@1", alice, "the first", {}),
-        (2, "zoo@2", None, "it is better", {"gate": "passed"}),
+    second = promoted(model, two)
+    assert [(r.number, str(r.version), r.by, r.reason) for r in (first, second)] == [
+        (1, "zoo@1", alice, "the first"),
+        (2, "zoo@2", None, "it is better"),
     ]
+    verdict = Evaluation.objects.get(version=two)
+    assert second.evidence == {"evaluation": str(verdict.pk), "gate": "passed", **verdict.report}
     assert before < first.at <= second.at
     assert live(model) == "zoo@2"
     assert [(e.actor, e.action, e.target, e.before, e.after) for e in AuditEvent.objects.order_by("id")] == [
@@ -102,7 +107,9 @@ def test_rollback_is_a_new_release_of_what_was_live_before(model: MLModel, alice
     promoted(model, one)
     promoted(model, two)
     back = releases.rollback(model, by=alice, reason="worse on photos")
-    assert (back.number, back.version, back.by, back.evidence) == (3, one, alice, {"rollback_of": 2})
+    assert (back.number, back.version, back.by, back.evidence) == (
+        3, one, alice, {"rollback_of": 2, "gate": "passed before release 1"}
+    )  # fmt: skip
     assert live(model) == "zoo@1"
 
 
@@ -174,6 +181,8 @@ def test_what_is_live_already_is_not_released_again(model: MLModel) -> None:
 def test_of_twenty_promotions_at_once_one_wins_per_number_and_the_others_are_told(model: MLModel) -> None:
     promoted(model, version(model))
     versions = [version(model) for _ in range(20)]
+    for one, live_one in itertools.permutations(model.versions.all(), 2):
+        passed_gate(one, live_one)
     start = threading.Barrier(len(versions))
     won: list[Release] = []
     told: list[str] = []
@@ -181,7 +190,7 @@ def test_of_twenty_promotions_at_once_one_wins_per_number_and_the_others_are_tol
     def promote(one: ModelVersion) -> None:
         try:
             start.wait(10)
-            won.append(promoted(model, one))
+            won.append(releases.promote(model, one, by=None, reason="it is better"))
         except releases.LostRace as error:
             told.append(str(error))
         finally:

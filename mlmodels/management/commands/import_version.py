@@ -7,9 +7,9 @@ from django.core.management.base import CommandError, CommandParser
 
 from mlmodels import artifacts, registry, releases
 from mlmodels.management.base import Command as Base
-from mlmodels.management.base import await_check
+from mlmodels.management.base import await_check, refusals_shown
 from mlmodels.manifests import RefusedArtifact
-from mlmodels.models import ModelVersion, State
+from mlmodels.models import ModelVersion, Promote, State
 
 
 class Command(Base):
@@ -22,28 +22,29 @@ class Command(Base):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("path", type=Path, help="a folder, or a zip file")
-        parser.add_argument("--promote", choices=["never", "always"], default="never", help="release it (%(default)s)")
+        parser.add_argument(
+            "--promote", choices=Promote.values, default=Promote.NEVER.value,
+            help="release it: always (if the gate lets it pass) or only if-better than what is live (%(default)s)",
+        )  # fmt: skip
         parser.add_argument("--reason", default="", help="why, kept with the release")
+        parser.add_argument("--override", default="", metavar="REASON", help="release it even if the gate refuses; why")
         parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
 
-    def handle(self, *args: Any, path: Path, promote: str, reason: str, **options: Any) -> None:
+    def handle(self, *args: Any, path: Path, promote: str, reason: str, override: str, **options: Any) -> None:
         version = self._import(path)
-        release = None
-        if promote == "always":
+        release, told = None, f"; manage.py promote {version.model} {version.number}"
+        if promote != Promote.NEVER:
             try:
-                release = releases.promote(
-                    version.model, version, by=None, reason=reason or f"imported from {path.name}"
-                )
-            except (releases.NotReleasable, releases.LostRace) as error:
-                raise CommandError(str(error)) from None
-        live = (
-            f" and live as release {release.number}"
-            if release
-            else f"; manage.py promote {version.model} {version.number}"
-        )
-        self.answer(
-            version, options["json"], f"{version} is healthy{live}", release=release.number if release else None
-        )
+                with refusals_shown(self):
+                    release = releases.promote(
+                        version.model, version, by=None, reason=reason or f"imported from {path.name}",
+                        override=override, only_better=promote == Promote.IF_BETTER,
+                    )  # fmt: skip
+                told = f" and live as release {release.number}"
+            except releases.NotBetter as error:
+                told = f". {error} It stays a candidate."
+        number = release.number if release else None
+        self.answer(version, options["json"], f"{version} is healthy{told}", release=number)
 
     def _import(self, path: Path) -> ModelVersion:
         if not path.exists():

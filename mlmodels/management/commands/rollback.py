@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandParser
 
 from mlmodels import releases
 from mlmodels.management.base import Command as Base
-from mlmodels.management.base import model_or_error
+from mlmodels.management.base import model_or_error, refusals_shown
 
 
 class Command(Base):
     help = (
-        "Release the last healthy version that was live before.\n\n"
+        "Release the last healthy version that was live before; it has passed the gate then.\n\n"
         "Example:\n  manage.py rollback digits --reason 'worse on photos'"
     )
 
@@ -21,9 +21,7 @@ class Command(Base):
         parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
 
     def handle(self, *args: Any, slug: str, reason: str, **options: Any) -> None:
-        try:
+        with refusals_shown(self):
             release = releases.rollback(model_or_error(slug), by=None, reason=reason)
-        except (releases.NotReleasable, releases.LostRace) as error:
-            raise CommandError(str(error)) from None
         said = f"{release.version} is live again as release {release.number}."
         self.answer(release.version, options["json"], said, release=release.number)
