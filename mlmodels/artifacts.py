@@ -241,9 +241,11 @@ def _judge_weights(file: IO[bytes], size: int) -> None:
     """The safetensors header: its length, then JSON that accounts for every byte."""
     head = file.read(8)
     length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
-    if head[:2] == b"PK" or head[:1] == b"\x80":
-        raise RefusedArtifact(f"{WEIGHTS} is a PyTorch pickle or archive, which can run code; save it as safetensors.")
     if not 2 <= length <= min(MAX_HEADER_BYTES, size - 8):
+        # Only now: a header of 128 bytes, or of 256 more and so on, begins with the byte that a pickle begins with.
+        if head[:2] == b"PK" or head[:1] == b"\x80":
+            told = "is a PyTorch pickle or archive, which can run code; save it as safetensors."
+            raise RefusedArtifact(f"{WEIGHTS} {told}")
         raise RefusedArtifact(f"{WEIGHTS} is not a safetensors file: its header claims {length:,} bytes.")
     try:
         header = json.loads(file.read(length))

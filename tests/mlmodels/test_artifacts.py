@@ -238,6 +238,16 @@ def test_a_folder_is_refused_with_one_sentence_and_nothing_stored(
     assert stored() == []
 
 
+@pytest.mark.parametrize("length", [0x80, 0x180, 0x4B50])
+def test_weights_whose_header_is_as_long_as_a_pickle_begins_are_taken(
+    folder: Path, stored: Stored, length: int
+) -> None:
+    """A length of 128 bytes is written as a pickle's first byte is, one of 19,280 as the first two of a zip are."""
+    header = json.dumps({"weight": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode().ljust(length)
+    claim(folder, safetensors(header))
+    assert artifacts.take_folder(folder).manifest["files"]["weights.safetensors"]["size"] == 8 + length + 8
+
+
 def test_what_is_no_folder_of_an_artifact_is_refused(tmp_path: Path, stored: Stored) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(RefusedArtifact, match=r"^empty is not a folder with manifest.json and weights.safetensors.$"):
