@@ -8,7 +8,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from mlmodels.admin import history, levers, shown
+from mlmodels.admin import history, levers, shown, thresholds
 from mlmodels.admin.pages import Lever
 from mlmodels.admin.topped import Topped
 from mlmodels.models import MLModel, State
@@ -29,7 +29,6 @@ class MLModelAdmin(Topped):
         (None, {"fields": ("slug", "live", "health")}),
         ("What people see", {"fields": ("title", "description", "task", "groups", "created_at")}),
         ("Training", {"fields": ("recipe_shown", "data", "trainings")}),
-        ("Delivery", {"fields": ("on_push",)}),
     )
     filter_horizontal = ("groups",)
     change_list_template = "admin/mlmodels/mlmodel/change_list.html"
@@ -41,15 +40,33 @@ class MLModelAdmin(Topped):
         return False
 
     def save_model(self, request: HttpRequest, obj: MLModel, form: Any, change: bool) -> None:
-        super().save_model(request, obj, form, change)
+        """Writes what was changed and no more: what is live may change at the same moment."""
+        names = {"gate" if name.startswith(thresholds.PREFIX) else name for name in form.changed_data}
+        obj.save(update_fields=sorted(names - {"groups"}))
         audit(person(request), "model.edit", obj, **changes(form), request=request)
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **options: Any) -> Any:
+        may_change = request.user.has_perm(levers.OVERRIDE)
+        return super().get_form(request, obj, change, form=thresholds.form_class(may_change=may_change), **options)
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        own = [] if obj is None else [thresholds.PREFIX + name for name in thresholds.names_for(obj)]
+        told = "What a version must reach to go live. Who may override the gate may change it."
+        return [*self.fieldsets, ("Delivery and gate", {"fields": ("on_push", *own), "description": told})]
 
     def offered(self, row: MLModel) -> list[Lever]:
         return [
             Lever("Releases and figures", reverse("admin:mlmodels_releases", args=[row.pk]), "mlmodels.view_release"),
+            *self._of_live(row),
             Lever("Upload a version", reverse("admin:mlmodels_upload"), "mlmodels.add_modelversion"),
             Lever("Roll back", reverse("admin:mlmodels_rollback", args=[row.pk]), "mlmodels.add_release"),
         ]
+
+    def _of_live(self, row: MLModel) -> list[Lever]:
+        if row.live_version is None:
+            return []
+        address = reverse("admin:mlmodels_evaluate", args=[row.live_version.pk])
+        return [Lever("Evaluate the live version", address, "mlmodels.add_evaluation")]
 
     @admin.display(description="live version")
     def live(self, model: MLModel) -> str:

@@ -39,8 +39,14 @@ class ModelVersionAdmin(Topped, ReadOnlyAdmin):
     def offered(self, row: ModelVersion) -> list[Lever]:
         if row.state != State.HEALTHY:
             return []
+        offered = {
+            "Make this version live": ("promote", "mlmodels.add_release"),
+            "Evaluate": ("evaluate", "mlmodels.add_evaluation"),
+            "Replay": ("replay", "mlmodels.add_evaluation"),
+        }
         return [
-            Lever("Make this version live", reverse("admin:mlmodels_promote", args=[row.pk]), "mlmodels.add_release")
+            Lever(title, reverse(f"admin:mlmodels_{name}", args=[row.pk]), permission)
+            for title, (name, permission) in offered.items()
         ]
 
     def top(self, row: ModelVersion) -> SafeString:
@@ -125,7 +131,12 @@ class ModelVersionAdmin(Topped, ReadOnlyAdmin):
         return shown.copyable(version.manifest_sha256, 64)
 
     def get_urls(self) -> list[URLPattern]:
-        own = [path("<uuid:key>/promote/", self.admin_site.admin_view(levers.promote), name="mlmodels_promote")]
+        wrap = self.admin_site.admin_view
+        own = [
+            path("<uuid:key>/promote/", wrap(levers.promote), name="mlmodels_promote"),
+            path("<uuid:key>/evaluate/", wrap(levers.evaluate), name="mlmodels_evaluate"),
+            path("<uuid:key>/replay/", wrap(levers.replay), name="mlmodels_replay"),
+        ]
         return own + super().get_urls()
 
 

@@ -66,6 +66,32 @@ def site() -> Iterator[Site]:
         install.close()
 
 
+A_LIFE = """
+from mlmodels.models import MLModel
+from predictions.models import Prediction
+from serving_site.accounts.models import User
+from tests import life, registry
+model = MLModel.objects.select_related("live_release__version").get(slug="breast-cancer")
+version = model.live_release.version
+asked = registry.prediction(User.objects.get(username="bob"), model, "failed")
+data = life.snapshot(model)
+for seed in range(3):
+    life.training_run(data, seed=seed, log="one line")
+life.evaluation(version, snapshot=data, report=life.CLASS_REPORT)
+life.evaluation(version, snapshot=data, report=life.NUMBER_REPORT)
+gate = life.evaluation(version, "gate", against=version, report=life.gate_report(asked.pk), passed=False)
+life.evaluation(version, "replay", report={"rows": 9, "agree": 9, "identical": 9, "disagreements": []})
+life.delivery(version, evaluation=gate)
+"""
+
+
+@pytest.fixture(scope="session")
+def lived(site: Site) -> Site:
+    """The site with trainings, judgements and a push of its model `breast-cancer`, as rows that nothing has run."""
+    site.install.shell(A_LIFE)
+    return site
+
+
 SignIn = Callable[..., Page]
 
 

@@ -44,7 +44,8 @@ def pages(page: Page, start: str, base: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_walk_over_every_page_finds_no_complaint(sign_in: SignIn, site: Site, complaints: Complaints) -> None:
+def test_a_walk_over_every_page_finds_no_complaint(sign_in: SignIn, lived: Site, complaints: Complaints) -> None:
+    site = lived
     page = sign_in("admin")
     for slug in ("breast-cancer", "digits", "diabetes-progression"):
         ask(page, slug)
@@ -54,7 +55,17 @@ def test_a_walk_over_every_page_finds_no_complaint(sign_in: SignIn, site: Site, 
     assert {"/", "/predictions/", "/predictions/X/", "/predictions/X/delete/", "/models/digits/", "/accounts/"} <= paths
     assert {
         "/admin/",
+        "/admin/mlmodels/delivery/X/change/",
+        "/admin/mlmodels/datasetsnapshot/X/change/",
+        "/admin/mlmodels/evaluation/X/change/",
+        "/admin/mlmodels/mlmodel/X/releases/",
+        "/admin/mlmodels/mlmodel/X/rollback/",
         "/admin/mlmodels/modelversion/",
+        "/admin/mlmodels/modelversion/X/evaluate/",
+        "/admin/mlmodels/modelversion/X/promote/",
+        "/admin/mlmodels/modelversion/X/replay/",
+        "/admin/mlmodels/trainingrun/X/change/",
+        "/admin/predictions/prediction/run-again/X/",
         "/admin/predictions/prediction/",
         "/admin/jobs/worker/",
     } <= paths
