@@ -38,6 +38,8 @@ class TableFile:
     delimiter: str
     has_header: bool
     headers: list[str]
+    ends_with_delimiter: bool
+    """Whether the header has a delimiter at its end that names no column; rows may have one too."""
 
     def chunks(self) -> Iterator[Chunk]:
         """All rows, blank lines left out. Raises BadData at the first that has another number of cells."""
@@ -55,6 +57,8 @@ class TableFile:
             for row in lines:
                 if not row:
                     continue
+                if self.ends_with_delimiter and len(row) > len(self.headers) and not row[-1]:
+                    row.pop()
                 if len(row) != len(self.headers):
                     raise BadData(
                         f"Line {lines.line_num}: found {len(row)} cells, expected {len(self.headers)} as in line 1."
@@ -76,6 +80,8 @@ def look_at(path: Path, *, has_header: bool) -> TableFile:
     delimiter = _sniff(path)
     with _open(path) as file:
         first = [cell.strip() for cell in _first(_reader(file, delimiter))]
+    if ends := has_header and len(first) > 1 and not first[-1]:
+        first.pop()
     if not first:
         raise BadData("The file is empty: expected a line of column names and then rows.")
     if len(first) == 1:
@@ -88,7 +94,7 @@ def look_at(path: Path, *, has_header: bool) -> TableFile:
     headers = first if has_header else [f"c{number}" for number in range(1, len(first) + 1)]
     if has_header:
         _check_headers(headers)
-    return TableFile(path, delimiter, has_header, headers)
+    return TableFile(path, delimiter, has_header, headers, ends)
 
 
 def _open(path: Path) -> Any:

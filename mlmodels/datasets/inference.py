@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mlmodels.datasets.columns import DECIMAL_COMMA, LINES_NAMED, MISSING, MOST_CLASSES, Profile, is_number
 from mlmodels.datasets.naming import title_and_unit, titled
-from mlmodels.datasets.rows import BadData, Schema
+from mlmodels.datasets.rows import BadData, Numbers, Schema
 from mlmodels.signature_rules import FLOAT32_LIMIT
 from mlmodels.signature_wording import shown
 
@@ -197,6 +197,7 @@ def converter(column: Schema) -> Callable[[list[str]], list[object]]:
     if column["kind"] == "choice":
         known = {value: value for value in column["values"]}
         return lambda cells: [known.get(cell) for cell in cells]
+    number = Numbers().__getitem__
     if not column.get("missing"):
-        return lambda cells: list(map(float, cells))
-    return lambda cells: [None if cell in MISSING else float(cell) for cell in cells]
+        return lambda cells: list(map(number, cells))
+    return lambda cells: [None if cell in MISSING else number(cell) for cell in cells]

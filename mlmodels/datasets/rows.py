@@ -131,11 +131,23 @@ def _typed(lines: Any, columns: list[Schema], target: Schema, width: int) -> Ite
             raise BadData(f"Line {lines.line_num}, column {name}: found {shown(cell)}.") from None
 
 
+class Numbers(dict[str, float]):
+    """Text → number, by lookup; the first few that a column holds are kept, so that equal ones are one object."""
+
+    KEPT = 256
+
+    def __missing__(self, text: str) -> float:
+        number = float(text)
+        if len(self) < self.KEPT:
+            self[text] = number
+        return number
+
+
 def _value_of(column: Schema) -> Callable[[str], Any]:
     """A cell's text → its value; raises ValueError or KeyError where it is none."""
     kind = column["kind"]
     if kind == "number":
-        return float
+        return Numbers().__getitem__
     if kind == "integer":
         return int
     if kind == "boolean":

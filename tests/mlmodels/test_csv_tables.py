@@ -63,6 +63,9 @@ def reasons(dataset: Dataset) -> dict[str, str]:
     return {one["header"]: one["reason"] for one in dataset.schema["left_out"]}
 
 
+GOOD = "length,kind\n" + "".join(f"{size(number)},{'ab'[number % 2]}\n" for number in range(40))
+
+
 # What a column is
 
 
@@ -298,6 +301,16 @@ def test_a_byte_order_mark_blank_lines_and_blanks_around_cells_do_not_matter(tmp
     assert dataset.schema["target"]["values"] == ["<=50K", ">50K"]
 
 
+@pytest.mark.parametrize("end", ["", ","])
+def test_a_delimiter_at_the_end_of_the_header_names_no_column(tmp_path: Path, end: str) -> None:
+    header, *lines = GOOD.splitlines()
+    path = tmp_path / "table.csv"
+    path.write_text("\n".join([header + ",", *(line + end for line in lines)]))
+    dataset = read_table(path, target="kind")
+    assert [column["name"] for column in dataset.schema["columns"]] == ["length"]
+    assert len(dataset.rows) == 40
+
+
 def test_without_a_header_columns_are_numbered(table: Write) -> None:
     path = table(header=False, a=["M", "F", "I"], b=size, c=list(range(1, 30)))
     dataset = read_table(path, target="c3", header=False)
@@ -306,9 +319,6 @@ def test_without_a_header_columns_are_numbered(table: Write) -> None:
     ]  # fmt: skip
     assert dataset.schema["task"] == "regression"
     assert len(dataset.rows) == ROWS
-
-
-GOOD = "length,kind\n" + "".join(f"{size(number)},{'ab'[number % 2]}\n" for number in range(40))
 
 
 @pytest.mark.parametrize(
@@ -322,6 +332,7 @@ GOOD = "length,kind\n" + "".join(f"{size(number)},{'ab'[number % 2]}\n" for numb
             "length|kind\n1|a\n",
             f"Line 1: found one column, {SEVERAL}",
         ),
+        (GOOD.replace("\n", ",x\n").replace("kind,x", "kind,"), "Line 2: found 3 cells, expected 2 as in line 1."),
         ("length,,kind\n1,2,a\n", "Line 1, column 2: found an empty header, expected a name."),
         ("length,length,kind\n1,2,a\n", "Line 1, column 2: found “length” again, as column 1 is called."),
         (",kind\n" + GOOD.partition("\n")[2], "Line 1, column 1: found an empty header, expected a name."),
