@@ -35,7 +35,7 @@ LAYERS = [
     "mlmodels.training",
     "mlmodels.models",
     "mlmodels.manifests mlmodels.artifacts mlmodels.registry",
-    "mlmodels.snapshots",
+    "mlmodels.snapshots mlmodels.creation",
     "mlmodels.runtime",
     "mlmodels.trials",
     "mlmodels.evaluations",

@@ -5,7 +5,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from mlmodels import artifacts, datasets, registry, snapshots
 from mlmodels.datasets import Dataset
 from mlmodels.models import DatasetSnapshot, MLModel, ModelVersion
 from serving_site.accounts.models import User
+from serving_site.jobs import worker
 
 
 class TrainingFailed(Exception):
@@ -70,3 +72,29 @@ def run(arguments: list[str], progress: Callable[[dict[str, Any]], None]) -> dic
     if child.returncode or "done" not in last:
         raise TrainingFailed(last.get("error") or f"The training ended with status {child.returncode}.")
     return last
+
+
+@contextmanager
+def own_worker() -> Iterator[None]:
+    """Where the site itself is the worker and may not run now, this command does what its version waits for."""
+    if not settings.EMBEDDED:
+        yield
+        return
+    own = worker.WorkerProcess(slots=1)
+    own.start()
+    try:
+        yield
+    finally:
+        own.stop(timeout_s=10)
+
+
+def whole(least: int) -> Callable[[str], int]:
+    """A type of argument: a whole number from `least` to what a seed can be."""
+
+    def whole_number(text: str) -> int:
+        number = int(text)
+        if not least <= number < 2**32:
+            raise ValueError
+        return number
+
+    return whole_number

@@ -5,7 +5,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
 from mlmodels import registry, releases, snapshots
@@ -15,7 +14,6 @@ from mlmodels.management.base import Command as Base
 from mlmodels.management.base import await_check
 from mlmodels.models import MLModel, State
 from mlmodels.training import DEMOS
-from serving_site.jobs import worker
 
 
 class Command(Base):
@@ -33,15 +31,8 @@ class Command(Base):
             raise CommandError(f"There is no demo model {unknown[0]!r}: expected one of {', '.join(DEMOS)}.")
         live = set(MLModel.objects.exclude(live_release=None).values_list("slug", flat=True))
         missing = [slug for slug in slugs or DEMOS if slug not in live]
-        own = self._own_worker() if missing and settings.EMBEDDED else None
-        try:
-            for number, data in enumerate(foreground.own_data(missing) if missing else [], start=1):
-                self._set_up(data, f"[{number}/{len(missing)}]")
-        except foreground.TrainingFailed as error:
-            raise CommandError(str(error)) from None
-        finally:
-            if own:
-                own.stop(timeout_s=10)
+        if missing:
+            self._set_up_all(missing)
         if options["json"]:
             self.stdout.write(json.dumps({"trained": missing, "models": self._live(slugs or DEMOS)}))
         elif not missing:
@@ -52,11 +43,13 @@ class Command(Base):
         live = [(model.slug, model.live_version) for model in models]
         return [{"slug": slug, "version": one.number, "metrics": one.metrics} for slug, one in live if one]
 
-    def _own_worker(self) -> worker.WorkerProcess:
-        """Where the site itself is the worker and may not run yet, this command checks what it trains."""
-        own = worker.WorkerProcess(slots=1)
-        own.start()
-        return own
+    def _set_up_all(self, slugs: list[str]) -> None:
+        try:
+            with foreground.own_worker():
+                for number, data in enumerate(foreground.own_data(slugs), start=1):
+                    self._set_up(data, f"[{number}/{len(slugs)}]")
+        except foreground.TrainingFailed as error:
+            raise CommandError(str(error)) from None
 
     def _set_up(self, data: Dataset, place: str) -> None:
         started = time.monotonic()
