@@ -189,8 +189,8 @@ DRAMATIQ_BROKER = {
 }
 WORKER_SLOTS = env.count("WORKER_SLOTS", default=2)
 
-MODEL_ARCHITECTURES = ["mlmodels.architectures"]
-MODEL_RECIPES: list[str] = []  # recipes beside those of mlmodels.training, each as package.module
+MODEL_ARCHITECTURES = ["mlmodels.architectures", *env.list("MODEL_ARCHITECTURES", default=[])]
+MODEL_RECIPES = env.list("MODEL_RECIPES", default=[])
 MODEL_CACHE = env.count("MODEL_CACHE", default=4)
 MODEL_MEMORY_MB = env.count("MODEL_MEMORY_MB", default=2048)
 PREDICTION_DEADLINE_S = env.float("PREDICTION_DEADLINE_S", default=20.0)

@@ -25,6 +25,7 @@ from tests.session import REPOSITORY
 COMMANDS = {
     "evaluate": "mlmodels",
     "replay": "mlmodels",
+    "create_model": "mlmodels",
     "import_version": "mlmodels",
     "prepare": "mlmodels",
     "promote": "mlmodels",

@@ -80,7 +80,7 @@ with tempfile.TemporaryDirectory() as name:
 def run(install: Install, command: str, folder: str) -> None:
     words = shlex.split(command)
     assert words[:2] == [".venv/bin/python", "manage.py"]
-    words = [os.path.join(folder, word) if (Path(folder) / word).is_dir() else word for word in words[2:]]
+    words = [os.path.join(folder, word) if (Path(folder) / word).exists() else word for word in words[2:]]
     install.manage(*words)
 
 

@@ -1,4 +1,4 @@
-"""Decides what each column is, and what is to be predicted. README, "Your own table", states the same rules."""
+"""Decides what each column is, and what is to be predicted. README, "A table", states the same rules."""
 
 from __future__ import annotations
 

@@ -26,7 +26,10 @@ from tests.installs import Install
 from tests.test_commands import run
 
 Stored = Callable[[], list[str]]
-PLAICE = "There is no column “plaice”. Did you mean “place”? The file has name, length (cm), weight_kg, caught, colour, place."
+PLAICE = (
+    "There is no column “plaice”. Did you mean “place”? "
+    "The file has name, length (cm), weight_kg, caught, colour, place."
+)
 PLACES = {"lake": 1.0, "river": 4.0, "sea": 7.0}
 
 
