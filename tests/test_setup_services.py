@@ -29,10 +29,16 @@ print(pid, folder, flush=True)
 signal.pause()
 """
 
+OUTSIDE = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+"""The environment without what tells pytest that it runs below another."""
+
 SESSION = """
-import signal
-def test_that_waits(postgres):
-    print("WAITING", postgres.pid, postgres.folder.parent, flush=True)
+import os, signal
+from pathlib import Path
+def {name}(postgres):
+    draft = Path(os.environ["WAITING"], "draft-" + __name__)
+    draft.write_text(f"{{postgres.pid}} {{postgres.folder.parent}}")
+    draft.rename(draft.with_name(__name__))
     signal.pause()
 """
 
@@ -59,27 +65,42 @@ def test_servers_and_their_daemons_end_with_the_process_that_asked_for_them(tmp_
     assert not is_alive(daemon)
 
 
+@pytest.mark.parametrize("processes", [0, 2])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_test_session_leaves_no_server_and_no_folder(tmp_path: Path, number: int) -> None:
-    test_file = tmp_path / "test_session.py"
-    test_file.write_text(SESSION)
-    argv = [sys.executable, "-m", "pytest", "-s", "-p", "no:cacheprovider", "-p", "tests.conftest"]
-    session = subprocess.Popen(
-        [*argv, "--rootdir", str(REPOSITORY), "--config-file", str(REPOSITORY / "pyproject.toml"), str(test_file)],
+def test_an_interrupted_test_session_leaves_no_server_and_no_folder(
+    tmp_path: Path, number: int, processes: int
+) -> None:
+    """In one process or shared by two; a terminal sends Ctrl-C to all of them, `kill` a signal to the first alone."""
+    names = [f"test_session_{count}" for count in range(processes or 1)]
+    for name in names:
+        (tmp_path / f"{name}.py").write_text(SESSION.format(name=name))
+    argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "tests.conftest", "-n", str(processes)]
+    argv += ["--rootdir", str(REPOSITORY), "--config-file", str(REPOSITORY / "pyproject.toml")]
+    with subprocess.Popen(
+        [*argv, *(str(tmp_path / f"{name}.py") for name in names)],
         cwd=REPOSITORY,
+        env={**OUTSIDE, "WAITING": str(tmp_path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-    )
-    with session:
+        start_new_session=True,
+    ) as session:
+        try:
+            wait_until(lambda: all((tmp_path / name).exists() for name in names), 120, "every test waits")
+            servers = [(tmp_path / name).read_text().split() for name in names]
+            if number == signal.SIGINT:
+                os.killpg(session.pid, number)
+            else:
+                session.send_signal(number)
+        except BaseException:
+            os.killpg(session.pid, signal.SIGKILL)
+            raise
         assert session.stdout
-        line = next((one for one in session.stdout if "WAITING" in one), "")
-        pid, folder = line.split("WAITING ")[1].split()
-        session.send_signal(number)
         rest = session.stdout.read()
     assert session.returncode == pytest.ExitCode.INTERRUPTED, rest
-    assert not Path(folder).exists()
-    assert not is_alive(int(pid))
+    for pid, folder in servers:
+        assert not Path(folder).exists()
+        assert not is_alive(int(pid))
 
 
 @pytest.mark.parametrize(("command", "status"), [("exit 3", 3), ("kill -TERM $PPID; sleep 1000", 128 + 15)])

@@ -5,6 +5,7 @@ import secrets
 import shutil
 import signal
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 from deploy.local.ground import PATH, Ground, Missing, free_ports, run_tool, server_user, wait_until
@@ -45,7 +46,7 @@ class RabbitMQ:
     def new_vhost(self, name: str = "") -> str:
         """Create a vhost that the user may do everything in, and return its name."""
         name = name or f"test-{secrets.token_hex(4)}"
-        self._add_vhost(name)
+        self._add_vhosts([name])
         self._vhosts.append(name)
         return name
 
@@ -84,16 +85,20 @@ class RabbitMQ:
         self.ctl("stop_app")
         self.ctl("reset")
         self.ctl("start_app")
-        for name in self._vhosts:
-            self._add_vhost(name)
+        self._add_vhosts(self._vhosts)
 
     def close_all_connections(self, reason: str = "closed by a test") -> None:
         """Have the broker close every client's connection."""
         self.ctl("close_all_connections", "--global", reason)
 
-    def _add_vhost(self, name: str) -> None:
-        self.ctl("add_vhost", name)
-        self.ctl("set_permissions", "--vhost", name, self.username, ".*", ".*", ".*")
+    def _add_vhosts(self, names: Sequence[str]) -> None:
+        # Each rabbitmqctl takes about a second of a processor, so one does it all.
+        steps = [
+            f'ok = rabbit_vhost:add(<<"{name}">>, <<"tests">>), ok = rabbit_auth_backend_internal:set_permissions('
+            f'<<"{self.username}">>, <<"{name}">>, <<".*">>, <<".*">>, <<".*">>, <<"tests">>)'
+            for name in names
+        ]
+        self.ctl("eval", ", ".join([*steps, "ok."]))
 
     def _configuration(self) -> str:
         return (

@@ -12,9 +12,12 @@ import time
 from pathlib import Path
 from types import FrameType
 
+from deploy.local import keeper
 from deploy.local.keeper import adopt_orphans, before_exec, descendants_of
 
 GRACE_S = 3.0
+KEEPER_S = 20.0
+"""A keeper whose process has died ends its servers and removes their folder by itself; so long it may take."""
 
 
 def main(argv: list[str]) -> int:
@@ -45,16 +48,23 @@ def _wait_for(wanted: int) -> int:
 
 
 def _end_what_is_left() -> None:
-    grace = time.monotonic() + GRACE_S
+    started = time.monotonic()
     said: set[int] = set()
     while _reap() and (left := descendants_of(os.getpid())):
-        if time.monotonic() > grace:
-            for pid in left:
+        if time.monotonic() > started + GRACE_S:
+            tidying = _kept(left) if time.monotonic() < started + KEEPER_S else set()
+            for pid in set(left) - tidying:
                 if pid not in said:
                     print(f"Ending a process that was left behind: {pid} {_command(pid)}", file=sys.stderr)
                 said.add(pid)
                 _kill(pid)
         time.sleep(0.05)
+
+
+def _kept(pids: list[int]) -> set[int]:
+    """The keepers among `pids`, and everything below them."""
+    keepers = {pid for pid in pids if f" {keeper.__file__} " in _command(pid)}
+    return keepers.union(*(descendants_of(pid) for pid in keepers))
 
 
 def _reap() -> bool:

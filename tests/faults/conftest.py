@@ -33,17 +33,12 @@ END $$;
 CREATE TRIGGER tests_record_outcome AFTER UPDATE ON {TABLE} FOR EACH ROW
   WHEN (NEW.completed_at IS DISTINCT FROM OLD.completed_at) EXECUTE FUNCTION tests_record_outcome();
 """
-_seed = os.environ.get("FAULT_SEED") or str(random.SystemRandom().randrange(10**6))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.faults)
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    terminalreporter.write_line(f"The moments of the fault tests come from FAULT_SEED={_seed}")
 
 
 class Site:
@@ -211,8 +206,9 @@ def site(rabbitmq: RabbitMQ, postgres: PostgreSQL) -> Iterator[Site]:
 
 @pytest.fixture
 def scenario(site: Site, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Scenario]:
-    print(f"FAULT_SEED={_seed}")  # noqa: T201 - pytest shows it under a failed test
-    scenario = Scenario(site, tmp_path / "history.jsonl", f"{_seed} {request.node.name}")
+    seed = os.environ["FAULT_SEED"]
+    print(f"FAULT_SEED={seed}")  # noqa: T201 - pytest shows it under a failed test
+    scenario = Scenario(site, tmp_path / "history.jsonl", f"{seed} {request.node.name}")
     try:
         yield scenario
     finally:

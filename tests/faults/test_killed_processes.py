@@ -12,7 +12,7 @@ from tests.rows import counter
 
 
 def wait_all_gone(pids: list[int]) -> None:
-    wait_until(lambda: not any(is_alive(pid) for pid in pids), 5, "its executors are gone")
+    wait_until(lambda: not any(is_alive(pid) for pid in pids), 20, "its executors are gone")
 
 
 def test_a_killed_worker_loses_nothing_and_another_finishes_its_batch(scenario: Scenario) -> None:
