@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.core.files.uploadedfile import UploadedFile
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import Q
 
 from mlmodels import releases, signature
@@ -64,7 +65,8 @@ def submit(
         return earlier
     kept: list[str] = []
     try:
-        with transaction.atomic():
+        # Without files the row's INSERT is the whole transaction; within another one a savepoint keeps that usable.
+        with transaction.atomic() if files or connection.in_atomic_block else contextlib.nullcontext():
             for (number, name), file in files.items():
                 upload = uploads.store(owner.pk, file, content_types[number, name], file.name or "")
                 kept.append(str(upload.id))

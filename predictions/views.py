@@ -9,6 +9,8 @@ from typing import Any
 
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
+from django.db.models import BooleanField
+from django.db.models.expressions import RawSQL
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.cache import add_never_cache_headers
@@ -144,9 +146,17 @@ def predictions(request: HttpRequest) -> HttpResponse:
     return response
 
 
+LIMITED = RawSQL(
+    "EXISTS (SELECT 1 FROM mlmodels_mlmodel_groups g WHERE g.mlmodel_id = mlmodels_mlmodel.id)",
+    (),
+    output_field=BooleanField(),
+)
+
+
 def _get_model_or_404(request: HttpRequest, slug: str) -> MLModel:
-    """By slug first and its groups second: two small queries cost half of the one that lists what is visible."""
-    found = MLModel.objects.filter(slug=slug).select_related("live_release__version").order_by().first()
-    if found is None or not found.is_visible_to(request.user):
+    """By slug, and whose it is only where it has groups: half of the cost of the query that lists what is visible."""
+    models = MLModel.objects.filter(slug=slug).select_related("live_release__version").annotate(is_limited=LIMITED)
+    found = models.order_by().first()
+    if found is None or (vars(found)["is_limited"] and not found.is_visible_to(request.user)):
         raise Http404
     return found

@@ -166,6 +166,7 @@ if DATABASE_URL:
     DATABASES["default"]["CONN_MAX_AGE"] = None
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
     if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
+        DATABASES["default"]["ENGINE"] = "serving_site.postgresql"
         DATABASES["default"]["OPTIONS"] = {
             "connect_timeout": 3,
             # A host that freezes or vanishes in the middle of a transaction holds its locks no longer than a lease.

@@ -20,6 +20,7 @@ LAYERS = [
     "serving_site.settings",
     "serving_site.words",
     "serving_site.charts",
+    "serving_site.postgresql",
     "serving_site.broker serving_site.errors serving_site.storage serving_site.outages serving_site.uploads",
     "serving_site.jobs",
     "serving_site.accounts",

@@ -20,11 +20,15 @@ LONE_CRASHES = 3
 
 @dataclass
 class Batch:
-    """`jobs` are instances read at the claim. Every method is fenced by `token`: a zombie changes nothing."""
+    """`jobs` are instances read at the claim. Every method is fenced by `token`: a zombie changes nothing.
+
+    `more`: rows were queued still when it was claimed.
+    """
 
     kind: Kind
     token: uuid.UUID
     jobs: Sequence[Any]
+    more: bool = False
     settled: bool = field(default=False, init=False)
 
     @property

@@ -45,7 +45,8 @@ def drain(kind: Kind) -> None:
             return
         if not has_rung:
             has_rung = True
-            ring_if_queued(kind)
+            if batch.more:
+                ring.ring(kind, "more")
         run(batch)
     ring_if_queued(kind)
 

@@ -1,5 +1,6 @@
 """The one function that makes a row terminal, whoever asks: worker, cancel, sweeper, deletion."""
 
+import contextlib
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,12 +34,12 @@ def finish(kind: Kind, outcomes: Sequence[Outcome], *, token: uuid.UUID | None) 
     """
     if not outcomes:
         return []
-    with transaction.atomic():
+    with transaction.atomic() if kind.on_finished else contextlib.nullcontext():  # alone, the UPDATE is a transaction
         won = _update(kind, outcomes, token)
-        if won:
+        if won and kind.on_finished:
             status_of = {outcome.id: outcome.status for outcome in outcomes}
             kind.on_finished([(key, status_of[key]) for key in won])
-            wait.announce(won)
+        transaction.on_commit(lambda: wait.wake(won))
     if token and len(won) < len(outcomes):
         log.warning("fenced_write_dropped", kind=kind.queue, rows=len(outcomes) - len(won))
         count("fenced_writes", len(outcomes) - len(won))
@@ -61,10 +62,12 @@ def _update(kind: Kind, outcomes: Sequence[Outcome], token: uuid.UUID | None) ->
     open_rows = f"{table}.status IN ('queued', 'running')"
     with connection.cursor() as cursor:
         cursor.execute(
-            f"UPDATE {table} SET completed_at = {sql.clock()}, lease_token = NULL, lease_until = NULL, "
-            f"{sql.update_from(kind.model, names)} FROM (VALUES {sql.value_rows(rows)}) AS v "
-            f"WHERE {table}.id = CAST(v.column1 AS {sql.key_type()}) AND {fence if token else open_rows} "
-            f"RETURNING {table}.id",
+            sql.returning_told(
+                f"UPDATE {table} SET completed_at = {sql.clock()}, lease_token = NULL, lease_until = NULL, "
+                f"{sql.update_from(kind.model, names)} FROM (VALUES {sql.value_rows(rows)}) AS v "
+                f"WHERE {table}.id = CAST(v.column1 AS {sql.key_type()}) AND {fence if token else open_rows}",
+                *(wait.CHANNEL, wait.IDS_PER_NOTE, wait.EVERYBODY),
+            ),
             [*(value for row in rows for value in row), *(sql.keys([token]) if token else [])],
         )
         return [kind.model._meta.pk.to_python(row[0]) for row in cursor.fetchall()]

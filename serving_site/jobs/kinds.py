@@ -37,7 +37,7 @@ class Kind:
     deadline_s: float
     fill_by: str = ""
     fill_rows: Callable[[uuid.UUID], int] = lambda _: 1
-    on_finished: Callable[[FinishedRows], None] = lambda _: None
+    on_finished: Callable[[FinishedRows], None] | None = None
     detached: int = 0
 
     @property

@@ -34,8 +34,25 @@ def greatest() -> str:
 
 
 def relax_commit() -> str:
-    """A claim that a crash forgets is only run again, and the fence keeps the outcome single: no flush is needed."""
-    return "SET LOCAL synchronous_commit = off" if is_postgres() else ""
+    """An expression that lets the transaction in which it is computed commit without a flush, on PostgreSQL.
+
+    For claims: one that a crash forgets is only run again, and the fence keeps the outcome single.
+    """
+    return "set_config('synchronous_commit', 'off', true)" if is_postgres() else "NULL"
+
+
+def returning_told(update: str, channel: str, limit: int, instead: str) -> str:
+    """`update`, an UPDATE without RETURNING, that returns the ids it changed and, on PostgreSQL, notifies of them.
+
+    The payload holds the ids, or `instead` where there are more than `limit`.
+    """
+    if not is_postgres():
+        return f"{update} RETURNING id"
+    return (
+        f"WITH changed AS ({update} RETURNING id), told AS (SELECT pg_notify('{channel}', "
+        f"CASE WHEN count(*) <= {limit} THEN string_agg(CAST(id AS text), ',') ELSE '{instead}' END) "
+        "FROM changed HAVING count(*) > 0) SELECT id FROM changed, told"
+    )
 
 
 def try_lock(number: int) -> str:

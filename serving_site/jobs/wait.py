@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 
 import psycopg
 import structlog
-from django.db import connection, transaction
+from django.db import connection
 
 from serving_site.jobs import sql
 from serving_site.jobs.models import FINAL, Job
@@ -27,15 +27,6 @@ POLL_S = 0.5
 _waiting: dict[uuid.UUID, list[threading.Event]] = {}
 _lock = threading.Lock()
 _listener: "Listener | None" = None
-
-
-def announce(ids: Sequence[uuid.UUID]) -> None:
-    """Wake those who wait for `ids` when the present transaction commits, here and in other processes."""
-    transaction.on_commit(lambda: _wake(ids))
-    if sql.is_postgres():
-        note = ",".join(map(str, ids)) if len(ids) <= IDS_PER_NOTE else EVERYBODY
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_notify(%s, %s)", [CHANNEL, note])
 
 
 def wait_for(model: type[Job], key: uuid.UUID, timeout_s: float) -> bool:
@@ -67,8 +58,8 @@ def _registered(key: uuid.UUID) -> Iterator[threading.Event]:
                 del _waiting[key]
 
 
-def _wake(ids: Sequence[uuid.UUID] | None) -> None:
-    """Wake the waiters of `ids`, or all of them."""
+def wake(ids: Sequence[uuid.UUID] | None) -> None:
+    """Wake the waiters of `ids` in this process, or all of them; those of other processes hear the finish's NOTIFY."""
     with _lock:
         events = [event for key in (_waiting if ids is None else ids) for event in _waiting.get(key, ())]
     for event in events:
@@ -99,11 +90,9 @@ class Listener:
             try:
                 with psycopg.connect(**self.parameters, autocommit=True) as listening:
                     listening.execute(f"LISTEN {CHANNEL}")
-                    _wake(None)
+                    wake(None)
                     for note in listening.notifies():
-                        _wake(
-                            None if note.payload == EVERYBODY else [uuid.UUID(key) for key in note.payload.split(",")]
-                        )
+                        wake(None if note.payload == EVERYBODY else [uuid.UUID(key) for key in note.payload.split(",")])
             except psycopg.Error as error:
                 log.warning("listener_reconnects", error=str(error).strip()[:200])
                 time.sleep(1)
