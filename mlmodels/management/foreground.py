@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.core.management.base import CommandError
 
-from mlmodels import artifacts, datasets, registry, snapshots
+from mlmodels import artifacts, datasets, evaluations, registry, releases, snapshots
 from mlmodels.datasets import Dataset
-from mlmodels.models import DatasetSnapshot, MLModel, ModelVersion
+from mlmodels.management.base import await_check, report_or_error
+from mlmodels.models import DatasetSnapshot, Evaluation, MLModel, ModelVersion, Purpose, State
 from serving_site.accounts.models import User
 from serving_site.jobs import worker
+
+EVALUATION_S = 600.0
 
 
 class TrainingFailed(Exception):
@@ -72,6 +76,24 @@ def run(arguments: list[str], progress: Callable[[dict[str, Any]], None]) -> dic
     if child.returncode or "done" not in last:
         raise TrainingFailed(last.get("error") or f"The training ended with status {child.returncode}.")
     return last
+
+
+def admit(version: ModelVersion, *, promote: bool, reason: str) -> Evaluation:
+    """See a trained version checked, measured on the rows held out and, if asked, released; what was measured.
+
+    Raises CommandError where a worker refuses it, does not come, or the gate does not let it pass.
+    """
+    checked = await_check(version)
+    if checked.state != State.HEALTHY:
+        raise CommandError(f"{checked} is {checked.state}: {checked.state_reason}")
+    measured = report_or_error(evaluations.submit(checked, purpose=Purpose.EVALUATE, by=None), EVALUATION_S)
+    if promote:
+        try:
+            releases.promote(checked.model, checked, by=None, reason=reason, warm_s=0)
+        except (releases.NotReleasable, releases.LostRace) as error:
+            raise CommandError(str(error)) from None
+    version.refresh_from_db()
+    return measured
 
 
 @contextmanager

@@ -196,7 +196,10 @@ def test_a_table_becomes_a_model_that_is_live_with_its_figures(install: Install,
     answer = json.loads(out)
     assert (answer["slug"], answer["version"], answer["state"]) == ("fish", 1, "healthy")
     assert answer["url"].endswith("/models/fish/")
+    assert answer["metrics"]["accuracy"] > 0.9
+    assert answer["metrics"]["rows"] > 20
     assert "length (cm)  number" in said
+    assert "fish@1 on " in said
     told = json.loads(install.shell(TOLD))
     assert told["live"] == 1
     assert told["title"] == "Where from"

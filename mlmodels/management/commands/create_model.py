@@ -9,12 +9,12 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
-from mlmodels import creation, datasets, registry, releases
+from mlmodels import creation, datasets, registry
 from mlmodels.datasets import BadData, Dataset
 from mlmodels.management import foreground, inferred
 from mlmodels.management.base import Command as Base
-from mlmodels.management.base import await_check
-from mlmodels.models import SLUG, DatasetSnapshot, MLModel, ModelVersion, State
+from mlmodels.management.commands.evaluate import as_lines
+from mlmodels.models import SLUG, DatasetSnapshot, MLModel, ModelVersion
 from mlmodels.training import RECIPES
 
 LONGEST_SLUG, LONGEST_TITLE = 60, 120
@@ -101,14 +101,11 @@ class Command(Base):
             version = foreground.train(
                 model, snapshot, by=None, seed=options["seed"], epochs=options["epochs"], progress=self._tell
             )
-            version = await_check(version)
-            if version.state == State.HEALTHY and options["promote"] == "always":
-                reason = options["reason"] or "The first version of a new model."
-                releases.promote(version.model, version, by=None, reason=reason)
-        except (foreground.TrainingFailed, releases.NotReleasable, releases.LostRace) as error:
+        except foreground.TrainingFailed as error:
             raise CommandError(str(error)) from None
-        if version.state != State.HEALTHY:
-            raise CommandError(f"{version} is {version.state}: {version.state_reason}")
+        reason = options["reason"] or "The first version of a new model."
+        measured = foreground.admit(version, promote=options["promote"] == "always", reason=reason)
+        self.say("\n".join(as_lines(str(version), measured.report)))
         return version
 
     def _tell(self, line: dict[str, Any]) -> None:
@@ -117,10 +114,9 @@ class Command(Base):
 
     def _conclude(self, version: ModelVersion, options: dict[str, Any]) -> None:
         url = f"{settings.SITE_URL}/models/{version.model.slug}/"
-        shown = ", ".join(f"{k} {v:.3f}" for k, v in version.metrics.items() if isinstance(v, float))
         is_live = options["promote"] == "always"
         state = f"live at {url}" if is_live else f"a candidate; manage.py promote {version.model} {version.number}"
-        self.answer(version, options["json"], f"{version} is {state} ({shown}).", url=url)
+        self.answer(version, options["json"], f"{version} is {state}.", url=url)
 
     def _say_schema(self, dataset: Dataset, *, as_json: bool) -> None:
         if as_json:

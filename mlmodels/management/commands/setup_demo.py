@@ -7,13 +7,14 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from mlmodels import registry, releases, snapshots
+from mlmodels import registry, snapshots
 from mlmodels.datasets import Dataset
 from mlmodels.management import foreground
 from mlmodels.management.base import Command as Base
-from mlmodels.management.base import await_check
-from mlmodels.models import MLModel, State
+from mlmodels.models import MLModel
 from mlmodels.training import DEMOS
+
+SHOWN = ("accuracy", "r2")
 
 
 class Command(Base):
@@ -56,11 +57,9 @@ class Command(Base):
         model = registry.model_for(data.schema, None)
         self.say(f"{place} Training {model} …")
         snapshot = snapshots.take(model, data, by=None)
-        version = await_check(foreground.train(model, snapshot, by=None, progress=self._tell))
-        if version.state != State.HEALTHY:
-            raise CommandError(f"{version} is {version.state}: {version.state_reason}")
-        releases.promote(version.model, version, by=None, reason="The demo model of a first start.", warm_s=0)
-        shown = ", ".join(f"{k} {v:.3f}" for k, v in version.metrics.items() if isinstance(v, float))
+        version = foreground.train(model, snapshot, by=None, progress=self._tell)
+        foreground.admit(version, promote=True, reason="The demo model of a first start.")
+        shown = ", ".join(f"{k} {v:.3f}" for k, v in version.measured.items() if k in SHOWN)
         self.say(f"{place} {version} is live after {time.monotonic() - started:.0f} s ({shown}).")
 
     def _tell(self, line: dict[str, Any]) -> None:
