@@ -63,6 +63,17 @@ def headline(version: ModelVersion) -> str:
         share = max(0, round(float(metrics["r2"]) * 100))
         text = f"Explains {share} % of the variation"
         return f"{text}; typically off by {_off(version)}" if "mae" in metrics else text
+    return _by_folds(metrics, noun)
+
+
+def _by_folds(metrics: Mapping[str, Any], noun: str) -> str:
+    """What its training found by leaving out a part of its data in turn: until it is measured here."""
+    if "cv_accuracy_mean" in metrics:
+        right, of = out_of(float(metrics["cv_accuracy_mean"]))
+        return f"Right on {right:,} of {of:,} {noun} that were left out in turn while it was made"
+    if "cv_r2_mean" in metrics:
+        share = max(0, round(float(metrics["cv_r2_mean"]) * 100))
+        return f"Explains {share} % of the variation in {noun} that were left out in turn while it was made"
     return ""
 
 

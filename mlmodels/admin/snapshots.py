@@ -11,6 +11,7 @@ from mlmodels.admin import shown
 from mlmodels.models import DatasetSnapshot
 from serving_site.accounts.admin import ReadOnlyAdmin, as_block
 from serving_site.charts.frame import table
+from serving_site.words import number
 
 
 @admin.register(DatasetSnapshot)
@@ -69,5 +70,5 @@ def _column(column: dict[str, Any]) -> tuple[str, str, str]:
     values = [str(value) for value in column.get("values") or []]
     said = ", ".join(values[:8]) + (f" and {len(values) - 8} more" if len(values) > 8 else "")
     if not said and column.get("minimum") is not None and column.get("maximum") is not None:
-        said = f"{column['minimum']} to {column['maximum']}"
+        said = f"{number(column['minimum'])} to {number(column['maximum'])}"
     return name + unit + (", the target" if column.get("is_target") else ""), kind, said

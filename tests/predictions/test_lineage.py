@@ -1,7 +1,9 @@
 """Where an answer comes from, as whoever asked reads it."""
 
 import re
+from typing import Any
 
+import pytest
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
@@ -49,6 +51,20 @@ def test_lineage_costs_no_query_of_its_own(
     row = registry.prediction(alice, animals)
     with django_assert_num_queries(3):  # session, person, prediction
         browser_of_alice.get(row.get_absolute_url())
+
+
+@pytest.mark.parametrize(
+    ("metrics", "words"),
+    [
+        ({"cv_accuracy_mean": 0.975}, "Right on 98 of 100 cases that were left out in turn while it was made."),
+        ({"cv_r2_mean": 0.4865}, "Explains 49 % of the variation in cases that were left out in turn"),
+    ],
+)
+def test_until_it_is_measured_a_model_says_what_its_training_found(
+    browser_of_alice: Client, db: None, metrics: dict[str, Any], words: str
+) -> None:
+    registry.live_model("animals", **metrics)
+    assert words in browser_of_alice.get("/models/animals/").content.decode()
 
 
 def test_a_models_page_counts_the_rows_of_its_snapshot(browser_of_alice: Client, animals: MLModel) -> None:
