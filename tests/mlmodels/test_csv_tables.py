@@ -397,3 +397,85 @@ def test_rows_beyond_the_first_chunk_are_read_as_the_others(table: Write) -> Non
     assert dataset.rows[8998] == {"length": size(8998)}
     assert dataset.rows[8999] == {}
     assert reasons(dataset) == {"row": "numbers the rows"}
+
+
+# Tables as they are met with
+
+
+def of(*values: object) -> Callable[[int], object]:
+    """A column that picks among values, the same in every run."""
+    return lambda number: random.Random(f"{number} {values}").choice(values)
+
+
+KNOWN_SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, str], str]] = {
+    "passengers": (
+        {
+            "PassengerId": lambda n: n + 1, "Survived": of(0, 1), "Pclass": of(1, 2, 3),
+            "Name": lambda n: f"Last{n}, Mr. First", "Sex": of("male", "female"), "Age": of("", 22, 38.5, 4),
+            "Ticket": lambda n: f"A/5 {n}" if n % 3 == 0 else 113800 + n % 190,
+            "Cabin": of("", "", "", "C85", "E46 F2"), "Embarked": of("S", "C", ""),
+        },
+        {"target": "Survived"},
+        {"pclass": "number", "sex": "choice", "age": "number", "cabin": "choice", "embarked": "choice"},
+        "classification",
+    ),
+    "incomes without a header, with blanks before each cell": (
+        {
+            "c1": of(39, 50), "c2": of(" State-gov", " Private", " ?"), "c3": of(" 77516", " 83311"),
+            "c4": of(" United-States", " Cuba"), "c5": of(" <=50K", " >50K"),
+        },
+        {"target": "c5", "header": False},
+        {"c1": "number", "c2": "choice", "c3": "number", "c4": "choice"},
+        "classification",
+    ),
+    "cars with question marks among the numbers": (
+        {
+            "mpg": size, "cylinders": of(4, 6, 8), "horsepower": of(130, 165, 150, "?"),
+            "weight": lambda n: 2000 + 7 * n, "car name": lambda n: f"ford {n}",
+        },
+        {"target": "mpg"},
+        {"cylinders": "number", "horsepower": "number", "weight": "number"},
+        "regression",
+    ),
+    "wines with semicolons and quotes": (
+        {"fixed acidity": size, "pH": of(3.51, 3.2), "quality": of(5, 6, 7)},
+        {"target": "quality", "delimiter": ";"},
+        {"fixed_acidity": "number", "ph": "number"},
+        "classification",
+    ),
+    "mushrooms in single letters": (
+        {
+            "class": of("e", "p"), "bruises": of("t", "f"), "stalk-root": of("b", "c", "?"), "veil-type": of("p"),
+            "gill-size": of("n", "b"),
+        },
+        {"target": "class"},
+        {"bruises": "boolean", "stalk_root": "choice", "gill_size": "choice"},
+        "classification",
+    ),
+    "frauds, rare": (
+        {"Time": lambda n: n // 2, "V1": size, "Amount": size, "Class": lambda n: int(n in (5, 40, 41, 77))},
+        {"target": "Class"},
+        {"time": "number", "v1": "number", "amount": "number"},
+        "classification",
+    ),
+    "houses": (
+        {
+            "longitude": of(-122.23, -121.9), "total_bedrooms": of(129.0, 1106.0, ""),
+            "ocean_proximity": of("NEAR BAY", "<1H OCEAN"), "median_house_value": lambda n: 452600.0 - 100 * n,
+        },
+        {"target": "median_house_value"},
+        {"longitude": "number", "total_bedrooms": "number", "ocean_proximity": "choice"},
+        "regression",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", KNOWN_SHAPES)
+def test_tables_as_they_are_met_with_are_read_as_a_person_would(table: Write, shape: str) -> None:
+    columns, options, kinds, task = KNOWN_SHAPES[shape]
+    delimiter, header = options.get("delimiter", ","), options.get("header", True)
+    path = table(rows=200, delimiter=delimiter, header=header, **columns)
+    dataset = read_table(path, target=options["target"], header=header)
+    assert {column["name"]: column["kind"] for column in dataset.schema["columns"]} == kinds
+    assert dataset.schema["task"] == task
+    assert len(dataset.rows) == 200
