@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import re
 import threading
 import time
 import uuid
@@ -17,9 +18,10 @@ from django.core.files.storage import storages
 
 from mlmodels import executor
 from mlmodels.executor import Executor, ExecutorServer, Limits, Run
-from mlmodels.models import ModelVersion
+from mlmodels.models import ModelVersion, State
 
 log = structlog.get_logger(__name__)
+SHA256 = re.compile("[0-9a-f]{64}")
 
 
 class BrokenArtifact(Exception):
@@ -42,6 +44,15 @@ class ArtifactCache:
         if not self._is_sound(path, sha256):
             self._fetch(path, sha256)
         return path
+
+    def forget_unused(self) -> None:
+        """Remove the files that no version uses any more which was not refused."""
+        names = {path.name for path in self.folder.glob("*") if SHA256.fullmatch(path.name)}
+        kept = ModelVersion.objects.exclude(state=State.REFUSED)
+        for column in ("manifest_sha256", "weights_sha256"):
+            names -= set(kept.filter(**{f"{column}__in": names}).values_list(column, flat=True))
+        for name in names:
+            (self.folder / name).unlink(missing_ok=True)
 
     def _is_sound(self, path: Path, sha256: str) -> bool:
         try:
@@ -209,6 +220,12 @@ def get_runtime() -> Runtime:
         if _runtime is None:
             _runtime = Runtime(settings.MODEL_CACHE, ArtifactCache(settings.DATA_DIR / "artifact-cache"))
         return _runtime
+
+
+def forget_unused() -> None:
+    """For workers, now and then: what was refused or withdrawn leaves their disk too."""
+    if _runtime is not None:
+        _runtime.cache.forget_unused()
 
 
 def facts() -> dict[str, Any]:

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db import transaction
 
 from mlmodels import (
+    deliveries,
     evaluations,
     registry,
     releases,
@@ -108,5 +109,7 @@ kinds.register(
 worker.on_tick(0.5, warm)
 if settings.EMBEDDED:
     worker.on_tick(0.5, hear)
+worker.on_tick(5.0, deliveries.finish_landed)
+worker.on_tick(60.0, runtime.forget_unused)
 worker.on_heartbeat(runtime.facts)
 worker.on_stop(runtime.close)

@@ -197,6 +197,8 @@ MODEL_MEMORY_MB = env.count("MODEL_MEMORY_MB", default=2048)
 PREDICTION_DEADLINE_S = env.float("PREDICTION_DEADLINE_S", default=20.0)
 ALLOW_EXECUTABLE_ARTIFACTS = env.bool("ALLOW_EXECUTABLE_ARTIFACTS", default=False)
 MAX_ARTIFACT_BYTES = env.count("MAX_ARTIFACT_BYTES", default=1024**3)
+MODEL_REPOSITORY = Path(env.str("MODEL_REPOSITORY", default=str(DATA_DIR / "models.git"))).resolve()
+PUSH_WAIT_S = env.float("PUSH_WAIT_S", default=600.0)
 
 STORAGE_URL = env.str("STORAGE_URL", default=(DATA_DIR / "files").as_uri())
 _storage = urlsplit(STORAGE_URL)
