@@ -15,7 +15,7 @@ from torch.nn import functional
 from mlmodels.architectures.base import Architecture, Item, Output, decode_classes
 from mlmodels.architectures.features import Features
 from mlmodels.architectures.layers import MemberLinear
-from mlmodels.architectures.trees import Trees
+from mlmodels.architectures.trees import BOUND, Trees
 
 UNSEEN = -1.0  # the code of a choice that is none of the values
 
@@ -46,12 +46,15 @@ class TableBlend(Architecture):
 
     columns and classes are as in TableMLP. `linear`: whether a linear map is part of it;
     `networks` and `trees`: the parameters of these parts, None for a blend without. The
-    weights of the blend, and everything else learnt from data, are in the state dict.
+    weights of the blend, and everything else learnt from data, are in the state dict: also
+    the range that a number answered lies in, so that no row far from all others gets a
+    number that nobody has ever seen.
     """
 
     shares: Tensor
     target_mean: Tensor
     target_std: Tensor
+    target_range: Tensor
 
     def __init__(
         self,
@@ -73,6 +76,7 @@ class TableBlend(Architecture):
         self.register_buffer("shares", torch.full((count,), 1 / count, dtype=torch.float64))
         self.register_buffer("target_mean", torch.zeros(1, dtype=torch.float64))
         self.register_buffer("target_std", torch.ones(1, dtype=torch.float64))
+        self.register_buffer("target_range", torch.tensor([-BOUND, BOUND], dtype=torch.float64))
         names = [column["name"] for column in columns]
         self._codes = {
             at: {value: float(code) for code, value in enumerate(column["values"])} | {None: math.nan}
@@ -101,7 +105,8 @@ class TableBlend(Architecture):
         said = torch.stack(self.parts(x))
         if self.classes:
             return (said + self.shares.log()[:, None, None]).logsumexp(dim=0)
-        return (said * self.shares[:, None]).sum(dim=0) * self.target_std + self.target_mean
+        numbers = (said * self.shares[:, None]).sum(dim=0) * self.target_std + self.target_mean
+        return numbers.clamp(self.target_range[0], self.target_range[1])
 
     def parts(self, x: Tensor) -> list[Tensor]:
         """What each part says, float64: (n, n_classes) log-probabilities, or (n,) standardised numbers."""

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 LARGEST = torch.finfo(torch.float64).max  # the threshold of a leaf: no number lies beyond it
 BOUND = 1e308  # what a number is clamped to, so that it lies below LARGEST
+CHUNK = 64  # rows at a time: what they need stays in the cache
 
 
 class Trees(nn.Module):
@@ -32,10 +33,10 @@ class Trees(nn.Module):
         super().__init__()
         self.depth = depth
         self.lookups = lookups
-        self.register_buffer("root", torch.zeros(count, dtype=torch.int64))
-        self.register_buffer("feature", torch.zeros(nodes, dtype=torch.int64))
+        self.register_buffer("root", torch.zeros(count, dtype=torch.int32))
+        self.register_buffer("feature", torch.zeros(nodes, dtype=torch.int32))
         self.register_buffer("threshold", torch.zeros(nodes, dtype=torch.float64))
-        self.register_buffer("child", torch.zeros(nodes, dtype=torch.int64))
+        self.register_buffer("child", torch.zeros(nodes, dtype=torch.int32))
         self.register_buffer("value", torch.zeros(nodes))
         self.register_buffer("base", torch.zeros(n_outputs))
         if lookups:
@@ -49,11 +50,20 @@ class Trees(nn.Module):
         if self.lookups:
             columns.append(self._looked_up(x))
         v = torch.cat(columns, dim=1)
-        node = self.root.expand(len(x), -1)
+        return torch.cat([self._walk(chunk) for chunk in torch.split(v, CHUNK)])
+
+    def _walk(self, v: Tensor) -> Tensor:
+        """All rows of a chunk down all trees; a place is one row in one tree."""
+        rows, width = v.shape
+        cells = v.flatten()
+        start = torch.arange(0, rows * width, width, dtype=torch.int32, device=v.device)
+        start = start.repeat_interleave(len(self.root))
+        node = self.root.repeat(rows)
         for _ in range(self.depth):
-            beyond = v.gather(1, self.feature[node]) > self.threshold[node]
-            node = self.child[node] + beyond
-        rounds = self.value[node].view(len(x), -1, len(self.base))
+            cell = self.feature.index_select(0, node).add_(start)
+            beyond = cells.index_select(0, cell) > self.threshold.index_select(0, node)
+            node = self.child.index_select(0, node).add_(beyond)
+        rounds = self.value.index_select(0, node).view(rows, -1, len(self.base))
         return rounds.sum(dim=1) + self.base
 
     def _looked_up(self, x: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 
 import torch
 from threadpoolctl import threadpool_limits
@@ -18,25 +18,20 @@ def batches(n: int, size: int) -> Iterator[Tensor]:
 
 
 @contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Compute on so many threads inside, in torch and in whatever else does.
+def one_thread() -> Iterator[None]:
+    """Compute on one thread inside, in torch and in whatever else does.
 
-    Threads of small models mostly wait for each other, on a busy machine for seconds; and
+    Threads of small models mostly wait for each other, on a busy machine for minutes; and
     the number of threads decides the last bits of a sum, so that a fixed one keeps the
     same seed giving the same weights.
     """
     before = torch.get_num_threads()
-    with threadpool_limits(count):
-        torch.set_num_threads(count)
+    with threadpool_limits(1):
+        torch.set_num_threads(1)
         try:
             yield
         finally:
             torch.set_num_threads(before)
-
-
-def one_thread() -> AbstractContextManager[None]:
-    """Compute on one thread inside."""
-    return threads(1)
 
 
 class AdamW:

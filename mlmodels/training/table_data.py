@@ -42,10 +42,9 @@ class Data:
             if (group == number).any():
                 yield np.flatnonzero(group != number), np.flatnonzero(group == number)
 
-    def several_classes_everywhere(self) -> bool:
-        """Whether there are at least two classes on whatever side is fitted on; so it is for numbers."""
-        y = self.y.numpy()
-        return not self.n_classes or all(len(np.unique(y[inside])) > 1 for inside, _ in self.sides())
+    def varied(self) -> bool:
+        """Whether on every side that is fitted on the targets differ, so that there is something to learn."""
+        return all(len(np.unique(self.y.numpy()[inside])) > 1 for inside, _ in self.sides())
 
     @property
     def judged_rows(self) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,10 @@ from mlmodels.training.table_linear import IMPOSSIBLE
 from mlmodels.training.tree_tensors import as_tensors
 
 MOST_VALUES = 254  # of one choice; the rarest of more count as absent
+MOST_TREES = 1500  # of all classes together; every row served walks down each
+LEAST_ROUNDS = 40  # however much work
+MOST_WORK = 2_000_000_000  # cells times rounds times classes of one fit: about 20 seconds
+REPORTED_WORK = 300_000_000  # the same between two reports
 Report = Callable[[float, float], None]  # loss and metric on the rows left out
 
 
@@ -28,34 +32,46 @@ class Shape:
     leaves: int = 31
     least: int = 20  # rows in a leaf
     depth: int = 10
-    l2: float = 0.0
+
+    def affordable(self, n_cells: int, n_classes: int) -> Shape:
+        """Fewer rounds, each counting for more, where a round is costly to grow or to serve."""
+        per_round = n_classes if n_classes > 2 else 1
+        worked = max(LEAST_ROUNDS, MOST_WORK // (n_cells * per_round))
+        rounds = max(10, min(self.rounds, worked, MOST_TREES // per_round) // 10 * 10)
+        step = max(10, min(self.step, REPORTED_WORK // (n_cells * per_round) // 10 * 10))
+        return replace(self, rounds=rounds, step=step, rate=max(self.rate, min(0.3, 10 / rounds)))
 
 
 def fit(data: Data, shape: Shape, seed: int, report: Report) -> Part:
-    """Boost without each judged fold until its loss rises, then on all rows for as long on average."""
+    """Boost without each judged fold until its loss rises, then on all rows for as long on average.
+
+    Where one fold alone is judged, the trees grown without it are kept: they cost as much again.
+    """
+    shape = shape.affordable(data.x.numel(), data.n_classes)
     coded, codes = _recode(data)
     y = data.y.numpy()
     said = np.empty((len(y), data.n_classes) if data.n_classes else len(y))
-    rounds = []
+    counts = []
     for inside, outside in data.sides():
-        best, said[outside] = _until_worse(data, coded, y, inside, outside, shape, seed, report)
-        rounds.append(best)
-    count = round(float(np.mean(rounds)))
-    model = _model(data, shape, seed)
+        model, count, said[outside] = _until_worse(data, coded, y, (inside, outside), shape, seed, report)
+        counts.append(count)
     judged, truth = said[data.judged_rows], y[data.judged_rows]
-    figures = float(losses(judged, truth).mean()), score(judged, truth)
-    for reached in _steps(count, shape.step):
-        model.set_params(max_iter=reached).fit(coded, y)
-        if reached < count:
-            report(*figures)
-    params, state = as_tensors(model, data, coded, codes)
+    count = round(float(np.mean(counts)))
+    if len(counts) > 1:
+        model = _model(data, shape, seed)
+        for reached in _steps(count, shape.step):
+            model.set_params(max_iter=reached).fit(coded, y)
+            if reached < count:
+                report(float(losses(judged, truth).mean()), score(judged, truth))
+    params, state = as_tensors(model, data, coded, codes, count)
     return Part(params, state, judged)
 
 
 def _until_worse(
-    data: Data, coded: Array, y: Array, inside: Array, outside: Array, shape: Shape, seed: int, report: Report
-) -> tuple[int, Array]:
-    """The best number of rounds for the rows outside, and what was said about them then."""
+    data: Data, coded: Array, y: Array, sides: tuple[Array, Array], shape: Shape, seed: int, report: Report
+) -> tuple[Any, int, Array]:
+    """A model, the best number of its rounds for the rows outside, and what was said about them then."""
+    inside, outside = sides
     model = _model(data, shape, seed)
     best, best_loss, best_said = 0, np.inf, np.empty(0)
     for reached in _steps(shape.rounds, shape.step):
@@ -68,7 +84,7 @@ def _until_worse(
             report(best_loss, score(best_said, y[outside]))
         if reached - best >= shape.patience:
             break
-    return best, best_said
+    return model, best, best_said
 
 
 def _steps(rounds: int, step: int) -> list[int]:
@@ -96,7 +112,6 @@ def _model(data: Data, shape: Shape, seed: int) -> Any:
         max_leaf_nodes=shape.leaves,
         min_samples_leaf=shape.least,
         max_depth=shape.depth,
-        l2_regularization=shape.l2,
         categorical_features=list(data.choices) or None,
         early_stopping=False,
         warm_start=True,
@@ -107,11 +122,14 @@ def _model(data: Data, shape: Shape, seed: int) -> Any:
 def _recode(data: Data) -> tuple[Array, dict[int, Array]]:
     """Rows as scikit-learn takes them: the values of a choice that occur, without the rarest of very many.
 
-    Also, for each choice, those values in order.
+    Also, for each choice, those values in order. A column that is absent from all rows of
+    some side is the same in every row: nothing splits by it.
     """
     coded, kept = data.x.numpy().copy(), {}
     for column in data.choices:
         values, counts = np.unique(coded[coded[:, column] >= 0, column], return_counts=True)
         kept[column] = np.sort(values[np.argsort(-counts, kind="stable")[:MOST_VALUES]])
         coded[~np.isin(coded[:, column], kept[column]), column] = np.nan
+    for inside, _ in data.sides():
+        coded[:, np.isnan(coded[inside]).all(axis=0)] = 0.0
     return coded, kept

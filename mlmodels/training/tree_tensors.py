@@ -15,8 +15,10 @@ from mlmodels.training.table_linear import IMPOSSIBLE
 State = dict[str, Tensor]
 
 
-def as_tensors(model: Any, data: Data, coded: Array, codes: dict[int, Array]) -> tuple[dict[str, int], State]:
-    """A fitted model of scikit-learn → parameters and state of `Trees`.
+def as_tensors(
+    model: Any, data: Data, coded: Array, codes: dict[int, Array], rounds: int
+) -> tuple[dict[str, int], State]:
+    """The first rounds of a fitted model of scikit-learn → parameters and state of `Trees`.
 
     `coded` are the rows that it was fitted on, `codes` by column the values of choices that it knows.
     scikit-learn shows its trees only from within, so that what they say is compared before they are used.
@@ -26,6 +28,7 @@ def as_tensors(model: Any, data: Data, coded: Array, codes: dict[int, Array]) ->
     writer = _Writer(order, codes, max(data.choices.values(), default=0), data.x.shape[1])
     n_outputs = 1 if data.n_classes in (0, 2) else data.n_classes
     scored = range(1) if n_outputs == 1 else model.classes_[-model.n_trees_per_iteration_ :]
+    del model._predictors[rounds:]  # noqa: SLF001
     for trees in model._predictors:  # noqa: SLF001
         by_output = dict(zip(scored, trees, strict=True))
         for output in range(n_outputs):
@@ -65,10 +68,10 @@ class _Writer:
 
     def state(self) -> State:
         state = {
-            "root": torch.tensor(self.roots),
-            "feature": torch.tensor(self.feature),
+            "root": torch.tensor(self.roots, dtype=torch.int32),
+            "feature": torch.tensor(self.feature, dtype=torch.int32),
             "threshold": torch.tensor(self.threshold, dtype=torch.float64),
-            "child": torch.tensor(self.child),
+            "child": torch.tensor(self.child, dtype=torch.int32),
             "value": torch.tensor(self.value, dtype=torch.float32),
         }
         if self.lookup_column:
