@@ -231,7 +231,7 @@ class Promote(models.TextChoices):
 class TrainingRun(Job):
     """One training of a model on one snapshot: run by a child that a worker or a command keeps.
 
-    `progress` and `curves` are written while it runs, fenced by the lease; the columns of RESULT_COLUMNS when it ends.
+    While it runs, what becomes known is written at once, fenced by the lease; the columns of RESULT_COLUMNS at its end.
     """
 
     model = models.ForeignKey(MLModel, on_delete=models.PROTECT, related_name="training_runs")
@@ -255,7 +255,7 @@ class TrainingRun(Job):
     log = models.TextField(blank=True, default="")
     error = models.TextField(blank=True, default="")
 
-    RESULT_COLUMNS: ClassVar[tuple[str, ...]] = ("version", "weights_sha256", "parameters", "outcome", "log", "error")
+    RESULT_COLUMNS: ClassVar[tuple[str, ...]] = ("outcome", "error")
 
     class Meta:
         constraints = job_constraints()

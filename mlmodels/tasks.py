@@ -1,4 +1,4 @@
-"""The background work of this app: checks and evaluations of versions, and warming what is live or about to be."""
+"""The background work of this app: training, checking and judging versions, and warming what is live or will be."""
 
 import functools
 import time
@@ -15,9 +15,10 @@ from mlmodels import (
     releases,
     replays,  # noqa: F401 - with it comes how gates and replays are run
     runtime,
+    training_runs,
 )
 from mlmodels.executor import ExecutorError, LoadFailed, Refused, RunFailed
-from mlmodels.models import Evaluation, MLModel, ModelVersion, State, VersionCheck
+from mlmodels.models import Evaluation, MLModel, ModelVersion, State, TrainingRun, VersionCheck
 from serving_site.accounts.models import audit
 from serving_site.jobs import claim, kinds, ring, worker
 from serving_site.jobs.batch import Batch
@@ -26,6 +27,7 @@ from serving_site.jobs.models import Status
 
 log = structlog.get_logger(__name__)
 WARM_AGAIN_S = 60.0
+TRAINING_S = 24 * 3600.0
 _failed_until: dict[uuid.UUID, float] = {}
 
 
@@ -56,11 +58,11 @@ def record_verdicts(rows: kinds.FinishedRows) -> None:
 
 
 def hear() -> None:
-    """Where the site itself is the worker: look for checks and evaluations that a command has queued beside it.
+    """Where the site itself is the worker: look for what a command has queued beside it.
 
     The command's ring stays in its own process, and whoever waits in a terminal need not wait for the sweeper.
     """
-    for kind in (kinds.KINDS[VersionCheck], kinds.KINDS[Evaluation]):
+    for kind in (kinds.KINDS[VersionCheck], kinds.KINDS[Evaluation], kinds.KINDS[TrainingRun]):
         if claim.has_queued(kind):
             ring.ring(kind, "found")
 
@@ -106,6 +108,7 @@ kinds.register(
     on_finished=evaluations.record,
     detached=1,
 )
+kinds.register(TrainingRun, "train.v1", training_runs.keep, deadline_s=TRAINING_S, detached=1)
 worker.on_tick(0.5, warm)
 if settings.EMBEDDED:
     worker.on_tick(0.5, hear)

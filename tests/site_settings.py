@@ -3,7 +3,7 @@
 from serving_site.settings import *  # noqa: F403
 
 MODEL_ARCHITECTURES = ["mlmodels.architectures", "tests.zoo", "tests.nearest"]
-MODEL_RECIPES = ["tests.nearest"]
+MODEL_RECIPES = ["tests.nearest", "tests.sleepy"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 WHITENOISE_USE_FINDERS = True  # no collectstatic before a test
 STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}  # noqa: F405

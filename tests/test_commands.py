@@ -31,6 +31,7 @@ COMMANDS = {
     "prepare": "mlmodels",
     "promote": "mlmodels",
     "receive_push": "mlmodels",
+    "retrain": "mlmodels",
     "rollback": "mlmodels",
     "setup_demo": "mlmodels",
     "runworker": "serving_site.jobs",
@@ -142,7 +143,10 @@ def test_a_worker_is_refused_where_the_site_works_by_itself(db: None) -> None:
     ("arguments", "sentence"),
     [
         (("--slots", "0"), "--slots is 0: expected 1 or more."),
-        (("--queue", "post.v1"), "--queue 'post.v1' is unknown: expected one of check.v1, evaluate.v1, infer.v1."),
+        (
+            ("--queue", "post.v1"),
+            "--queue 'post.v1' is unknown: expected one of check.v1, evaluate.v1, train.v1, infer.v1.",
+        ),
     ],
 )
 def test_a_worker_with_wrong_options_is_refused(arguments: tuple[str, ...], sentence: str) -> None:

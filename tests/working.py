@@ -7,6 +7,7 @@ from types import TracebackType
 from django.db import connection
 
 from mlmodels import runtime, tasks
+from mlmodels.models import TrainingRun
 from serving_site.jobs import drain, sql
 from serving_site.jobs.claim import claim
 from serving_site.jobs.kinds import KINDS
@@ -14,7 +15,10 @@ from serving_site.jobs.models import Worker
 
 
 class Working:
-    """Between entry and exit it is alive and works; what it runs in is the process's runtime."""
+    """Between entry and exit it is alive and works; what it runs in is the process's runtime.
+
+    It takes no trainings: they would keep its one thread while they wait for their check.
+    """
 
     def __enter__(self) -> "Working":
         now = sql.now()
@@ -37,7 +41,7 @@ class Working:
             while not self.ended.wait(0.02):
                 if tasks.warm():
                     Worker.objects.filter(pk=self.row.pk).update(info=runtime.facts())
-                for kind in list(KINDS.values()):
+                for kind in [kind for model, kind in KINDS.items() if model is not TrainingRun]:
                     if batch := claim(kind):
                         drain.run(batch)
         finally:

@@ -51,7 +51,7 @@ class ExecutorServer:
         self.limits = limits or Limits()
         self._lock = threading.Lock()
         self._process: ServerProcess | None = None
-        self._closed = False
+        self._closed = threading.Event()
 
     def start(self) -> ExecutorServer:
         """Start the process now rather than at the first load. Raises ServerFailed."""
@@ -59,11 +59,17 @@ class ExecutorServer:
         return self
 
     def close(self) -> None:
-        """End the process and every child. Nothing can be loaded afterwards."""
-        with self._lock:
-            self._closed = True
-            if self._process is not None:
-                self._process.close()
+        """End the process and every child. Nothing can be loaded afterwards.
+
+        Whoever stops does not wait for a process that is just being started: that one ends as soon as it has.
+        """
+        self._closed.set()
+        if self._lock.acquire(timeout=self.limits.kill_s):
+            try:
+                if self._process is not None:
+                    self._process.close()
+            finally:
+                self._lock.release()
 
     @property
     def pid(self) -> int | None:
@@ -101,13 +107,16 @@ class ExecutorServer:
 
     def _running(self) -> ServerProcess:
         with self._lock:
-            if self._closed:
+            if self._closed.is_set():
                 raise ServerFailed("The executor server is closed.")
             if self._process is None or not self._process.alive:
                 if self._process is not None:
                     log.warning("executor server died, starting another")
                     self._process.close()
                 self._process = ServerProcess(self.architectures, self.limits, exported_programs=self.exported_programs)
+                if self._closed.is_set():
+                    self._process.close()
+                    raise ServerFailed("The executor server is closed.")
             return self._process
 
     def __enter__(self) -> ExecutorServer:

@@ -1,6 +1,7 @@
 """Train in the foreground of a command: a child of its own, so that this process needs no torch."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -16,9 +17,10 @@ from django.core.management.base import CommandError
 from mlmodels import artifacts, datasets, evaluations, registry, releases, snapshots
 from mlmodels.datasets import Dataset
 from mlmodels.management.base import await_check, report_or_error
-from mlmodels.models import DatasetSnapshot, Evaluation, MLModel, ModelVersion, Purpose, State
+from mlmodels.models import DatasetSnapshot, Evaluation, MLModel, ModelVersion, Purpose, State, VersionCheck
 from serving_site.accounts.models import User
 from serving_site.jobs import worker
+from serving_site.jobs.kinds import KINDS
 
 EVALUATION_S = 600.0
 
@@ -98,16 +100,21 @@ def admit(version: ModelVersion, *, promote: bool, reason: str) -> Evaluation:
 
 @contextmanager
 def own_worker() -> Iterator[None]:
-    """Where the site itself is the worker and may not run now, this command does what its version waits for."""
+    """Where the site itself is the worker and may not run now, this command does what its version waits for.
+
+    It says nothing of that: its log would stand between the lines of somebody's terminal.
+    """
     if not settings.EMBEDDED:
         yield
         return
-    own = worker.WorkerProcess(slots=1)
+    own = worker.WorkerProcess(slots=1, kinds=[KINDS[VersionCheck], KINDS[Evaluation]])
+    logging.disable(logging.INFO)
     own.start()
     try:
         yield
     finally:
         own.stop(timeout_s=10)
+        logging.disable(logging.NOTSET)
 
 
 def whole(least: int) -> Callable[[str], int]:

@@ -89,7 +89,8 @@ class WorkerProcess:
         stopping.set()
         until = time.monotonic() + timeout_s
         _await_leases(until)
-        self.dramatiq.stop(timeout=int(max(until - time.monotonic(), 1) * 1000))
+        left_s = max(until - time.monotonic(), 1)
+        self.dramatiq.stop(timeout=int(left_s * 1000 / 2))  # it waits so long for its actors, then for its consumers
         self.stopped.set()
         for stop in _on_stop:
             stop()

@@ -1,0 +1,78 @@
+"""Progress of a training in a terminal: one line that is rewritten; or, where nobody looks, a line now and then."""
+
+import shutil
+import time
+from typing import Any
+
+from django.core.management.base import OutputWrapper
+
+PLAIN_EVERY_S = 5.0
+CLEAR = "\r\033[K"
+
+
+class ProgressLine:
+    """Call it with each message of a run; `close` takes the line that is rewritten away."""
+
+    def __init__(self, stream: OutputWrapper) -> None:
+        self.stream = stream
+        self.is_live = stream.isatty()
+        self.started_at = time.monotonic()
+        self.fit_at: float | None = None
+        self.stage = ""
+        self.plain_at = float("-inf")
+
+    def __call__(self, progress: dict[str, Any]) -> None:
+        stage = progress.get("stage", "")
+        if stage == "fit" and self.fit_at is None:
+            self.fit_at = time.monotonic()
+        is_new, self.stage = stage != self.stage, stage
+        text = self._text(progress)
+        if self.is_live:
+            self._write(CLEAR + text[: shutil.get_terminal_size().columns - 1])
+        elif is_new or time.monotonic() - self.plain_at >= PLAIN_EVERY_S:
+            self.plain_at = time.monotonic()
+            self._write(text + "\n")
+
+    def close(self) -> None:
+        if self.is_live and self.stage:
+            self._write(CLEAR)
+        self.stage = ""
+
+    def _text(self, progress: dict[str, Any]) -> str:
+        if progress.get("stage") != "fit":
+            return f"{STAGES.get(self.stage, self.stage)} …"
+        parts = [f"epoch {progress.get('epoch', '?')}/{progress.get('epochs', '?')}"]
+        parts += [f"{name} {progress[name]:.4f}" for name in ("loss", "metric") if name in progress]
+        parts.append(f"{clock(time.monotonic() - self.started_at)} elapsed")
+        return "  ".join([*parts, *self._left(progress)])
+
+    def _left(self, progress: dict[str, Any]) -> list[str]:
+        """An estimate, at most: early stopping ends many fits sooner."""
+        epoch, epochs = progress.get("epoch", 0), progress.get("epochs", 0)
+        if self.fit_at is None or epoch < 2 or epochs < epoch:
+            return []
+        left_s = (time.monotonic() - self.fit_at) / (epoch - 1) * (epochs - epoch)
+        return [f"at most {clock(left_s)} left"]
+
+    def _write(self, text: str) -> None:
+        self.stream.write(text, str, "")
+        self.stream.flush()
+
+
+STAGES = {
+    "queued": "waiting for a worker",
+    "start": "starting",
+    "read": "reading the data",
+    "write": "writing the version",
+    "register": "registering the version",
+    "check": "a worker checks the version",
+    "evaluate": "a worker measures it on the rows held out",
+    "release": "the gate decides",
+}
+
+
+def clock(seconds: float) -> str:
+    """For example 0:07, 12:30 or 1:02:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
