@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from mlmodels import evaluations
 from mlmodels.admin.models import MLModelAdmin
-from mlmodels.models import Evaluation, MLModel, ModelVersion, Purpose, Release
+from mlmodels.models import Evaluation, MLModel, ModelVersion, Promote, Purpose, Release, TrainingRun
 from serving_site.accounts.models import AuditEvent, User
 from tests import life, registry
 from tests.test_admin import staff, text
@@ -152,6 +152,98 @@ def test_a_replay_asks_how_many_and_writes_no_prediction(root: Client, model: ML
     made = Evaluation.objects.get()
     assert (made.purpose, made.options["last"], made.options["alone"]) == (Purpose.REPLAY, 7, True)
     assert version.predictions.count() == 0
+
+
+def test_retraining_asks_and_leads_to_the_run(root: Client, model: MLModel) -> None:
+    data = life.snapshot(model)
+    assert f'href="{lever("retrain", model)}">Retrain</a>' in text(root.get(page_of(model)))
+    page = text(root.get(lever("retrain", model)))
+    assert "Train animals anew?" in page
+    assert "500 rows, animals.csv (dddddddddddd)" in page
+    fields = {"snapshot": str(data.pk), "seed": "7", "epochs": "30", "promote": "if-better", "reason": "new rows"}
+    page = text(root.post(lever("retrain", model), fields, follow=True))
+    run = TrainingRun.objects.get()
+    assert (run.snapshot, run.seed, run.epochs, run.promote, run.reason) == (data, 7, 30, "if-better", "new rows")
+    assert (run.owner.username, run.status) == ("root", "queued")
+    assert "This page follows it." in page
+    assert AuditEvent.objects.filter(action="model.train", actor__username="root").count() == 1
+
+
+def test_a_second_training_at_the_same_time_is_refused_with_a_sentence(root: Client, model: MLModel) -> None:
+    data = life.snapshot(model)
+    life.training_run(data, "running")
+    page = text(root.get(lever("retrain", model)))
+    assert "animals is being trained already, since" in page
+    page = text(root.post(lever("retrain", model), {"snapshot": str(data.pk), "seed": "7", "promote": "never"}))
+    assert re.search(r'errorlist nonfield"[^>]*><li>animals is being trained already', page)
+    assert TrainingRun.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("seed", "-1"), ("seed", str(2**31)), ("epochs", "0"), ("promote", "perhaps"), ("snapshot", "x"), ("seed", "")],
+)
+def test_a_wrong_setting_of_a_training_is_named(root: Client, model: MLModel, field: str, value: str) -> None:
+    fields = {"snapshot": str(life.snapshot(model).pk), "seed": "7", "promote": "never", field: value}
+    page = text(root.post(lever("retrain", model), fields))
+    assert f'id="id_{field}_error"' in page
+    assert TrainingRun.objects.count() == 0
+
+
+def test_data_of_another_model_cannot_be_chosen(root: Client, model: MLModel) -> None:
+    life.snapshot(model)
+    other = life.snapshot(registry.live_model("plants"))
+    page = text(root.post(lever("retrain", model), {"snapshot": str(other.pk), "seed": "7", "promote": "never"}))
+    assert 'id="id_snapshot_error"' in page
+    assert TrainingRun.objects.count() == 0
+
+
+def test_a_model_without_data_says_how_to_give_some(root: Client, model: MLModel) -> None:
+    page = text(root.get(lever("retrain", model)))
+    assert "manage.py retrain animals --data FILE.csv" in page
+    assert (
+        "<form method" not in page.replace('<form method="post" action="/accounts/logout', "").partition("content")[2]
+    )
+    root.post(lever("retrain", model), {"seed": "7", "promote": "never"})
+    assert TrainingRun.objects.count() == 0
+
+
+def test_training_needs_its_permission_and_promoting_another(model: MLModel) -> None:
+    data = life.snapshot(model)
+    fields = {"snapshot": str(data.pk), "seed": "7", "promote": "always"}
+    bob = staff("view_mlmodel", "change_mlmodel", "add_release")
+    assert bob.get(lever("retrain", model)).status_code == 403
+    assert bob.post(lever("retrain", model), fields).status_code == 403
+    assert "Retrain" not in text(bob.get(page_of(model)))
+    User.objects.filter(username="bob").delete()
+    bob = staff("view_mlmodel", "view_trainingrun", "add_trainingrun")
+    page = text(bob.get(lever("retrain", model)))
+    assert re.findall(r'<option value="(never|always|if-better)"', page) == [Promote.NEVER]
+    assert 'id="id_promote_error"' in text(bob.post(lever("retrain", model), fields))
+    assert TrainingRun.objects.count() == 0
+    text(bob.post(lever("retrain", model), {**fields, "promote": "never"}, follow=True))
+    assert TrainingRun.objects.get().promote == "never"
+
+
+def test_a_run_can_be_canceled_after_a_question(root: Client, model: MLModel) -> None:
+    run = life.training_run(life.snapshot(model), "running")
+    assert f'href="{lever("cancel_training", run)}">Cancel the training</a>' in text(root.get(page_of(run)))
+    assert "What it has learned so far is lost." in text(root.get(lever("cancel_training", run)))
+    assert TrainingRun.objects.get().status == "running"
+    assert "The training is canceled." in text(root.post(lever("cancel_training", run), follow=True))
+    assert TrainingRun.objects.get().status == "canceled"
+    assert lever("cancel_training", run) not in text(root.get(page_of(run)))
+    assert "It has ended already." in text(root.get(lever("cancel_training", run)))
+    assert "It had ended before" in text(root.post(lever("cancel_training", run), follow=True))
+
+
+def test_canceling_needs_its_permission(model: MLModel) -> None:
+    run = life.training_run(life.snapshot(model), "running")
+    bob = staff("view_trainingrun", "add_trainingrun")
+    assert lever("cancel_training", run) not in text(bob.get(page_of(run)))
+    assert bob.get(lever("cancel_training", run)).status_code == 403
+    assert bob.post(lever("cancel_training", run)).status_code == 403
+    assert TrainingRun.objects.get().status == "running"
 
 
 def saved(client: Client, model: MLModel, **fields: str) -> str:

@@ -8,7 +8,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from mlmodels.admin import history, levers, shown, thresholds
+from mlmodels.admin import history, levers, retraining, shown, thresholds
 from mlmodels.admin.pages import Lever
 from mlmodels.admin.topped import Topped
 from mlmodels.models import MLModel, State
@@ -57,6 +57,7 @@ class MLModelAdmin(Topped):
     def offered(self, row: MLModel) -> list[Lever]:
         return [
             Lever("Releases and figures", reverse("admin:mlmodels_releases", args=[row.pk]), "mlmodels.view_release"),
+            Lever("Retrain", reverse("admin:mlmodels_retrain", args=[row.pk]), "mlmodels.add_trainingrun"),
             *self._of_live(row),
             Lever("Upload a version", reverse("admin:mlmodels_upload"), "mlmodels.add_modelversion"),
             Lever("Roll back", reverse("admin:mlmodels_rollback", args=[row.pk]), "mlmodels.add_release"),
@@ -112,6 +113,7 @@ class MLModelAdmin(Topped):
         own = [
             path("upload/", wrap(levers.upload), name="mlmodels_upload"),
             path("<uuid:key>/rollback/", wrap(levers.rollback), name="mlmodels_rollback"),
+            path("<uuid:key>/retrain/", wrap(retraining.retrain), name="mlmodels_retrain"),
             path("<uuid:key>/releases/", wrap(history.releases), name="mlmodels_releases"),
         ]
         return own + super().get_urls()

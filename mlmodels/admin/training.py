@@ -6,10 +6,12 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from mlmodels.admin import shown
+from mlmodels.admin import retraining, shown
+from mlmodels.admin.pages import Lever
 from mlmodels.admin.topped import Topped, part, until_final
 from mlmodels.models import TrainingRun
 from serving_site import charts
@@ -21,9 +23,9 @@ OVERLAID = 5
 
 @admin.register(TrainingRun)
 class TrainingRunAdmin(Topped, ReadOnlyAdmin):
-    list_display = ("when", "model", "status_shown", "took", "measured", "became", "result", "owner")
+    list_display = ("when", "model", "status_shown", "took", "measured", "became", "result")
     list_filter = ("status", "model", "recipe")
-    list_select_related = ("model", "version__model", "owner")
+    list_select_related = ("model", "version__model")
     search_fields = ("id", "model__slug", "weights_sha256", "code_commit", "reason")
     date_hierarchy = "created_at"
     fields = (
@@ -35,6 +37,17 @@ class TrainingRunAdmin(Topped, ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         found = super().get_queryset(request).select_related("model", "version__model", "owner")
         return found.defer("version__manifest", *(() if _is_page(request) else ("log", "curves")))
+
+    def offered(self, row: TrainingRun) -> list[Lever]:
+        if row.is_final:
+            return []
+        address = reverse("admin:mlmodels_cancel_training", args=[row.pk])
+        return [Lever("Cancel the training", address, "mlmodels.change_trainingrun")]
+
+    def get_urls(self) -> list[URLPattern]:
+        wrap = self.admin_site.admin_view
+        cancel = path("<uuid:key>/cancel/", wrap(retraining.cancel), name="mlmodels_cancel_training")
+        return [cancel, *super().get_urls()]
 
     def top(self, row: TrainingRun) -> SafeString:
         return part("_run", run=row, status=shown.status_mark(row), charts=curves(row), **_progress(row))

@@ -51,16 +51,16 @@ def test_a_chart_says_its_numbers_and_its_table_opens(sign_in: SignIn, lived: Si
     expect(loss.get_by_role("row", name=re.compile("^20 "))).to_contain_text("0.2357")
 
 
-PLACES = ["model", "releases", "version", "trainingrun", "gate", "evaluation", "delivery", "datasetsnapshot"]
+PLACES = ["model", "releases", "retrain", "version", "trainingrun", "gate", "evaluation", "delivery", "datasetsnapshot"]
 
 
 def open_place(page: Page, place: str) -> None:
     if place == "gate":
         open_newest(page, "evaluation", "gate of")
-    elif place in ("model", "releases"):
+    elif place in ("model", "releases", "retrain"):
         open_model(page)
-        if place == "releases":
-            page.get_by_role("link", name="Releases and figures").click()
+        if place != "model":
+            page.get_by_role("link", name={"releases": "Releases and figures", "retrain": "Retrain"}[place]).click()
     else:
         open_newest(page, "modelversion" if place == "version" else place, "breast-cancer@1" * (place == "version"))
 
