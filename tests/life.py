@@ -128,7 +128,9 @@ def evaluation(
 
 
 def delivery(of: ModelVersion, commit: str = COMMIT, **fields: Any) -> Delivery:
-    return Delivery.objects.create(**{"version": of, "commit": commit, "pushed_by": "eve@example.org", **fields})
+    return Delivery.objects.create(
+        **{"version": of, "commit": commit, "subject": "Fewer misses", "pushed_by": "eve@example.org", **fields}
+    )
 
 
 def lived_model(model: MLModel, alice: User) -> MLModel:

@@ -302,6 +302,8 @@ def test_a_push_shows_its_gate(root: Client, model: MLModel) -> None:
     page = text(root.get(page_of(Delivery.objects.get())))
     assert "2 of 4 checks failed" in page
     assert "Waits for an operator." in page
+    assert "Fewer misses" in page
+    assert "Fewer misses" in text(root.get(list_of("delivery")))
 
 
 def test_from_a_version_to_all_its_predictions(root: Client, model: MLModel) -> None:

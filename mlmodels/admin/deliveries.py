@@ -16,13 +16,14 @@ from serving_site.accounts.admin import ReadOnlyAdmin
 
 @admin.register(Delivery)
 class DeliveryAdmin(Topped, ReadOnlyAdmin):
-    list_display = ("short", "of_version", "pushed_by", "verdict", "created_at", "landed_at", "outcome")
+    list_display = ("short", "subject", "of_version", "pushed_by", "verdict", "created_at", "outcome")
     list_filter = ("version__model",)
     list_select_related = ("version__model", "evaluation", "release")
-    search_fields = ("commit", "pushed_by", "version__model__slug")
+    search_fields = ("commit", "subject", "pushed_by", "version__model__slug")
     date_hierarchy = "created_at"
     fields = (
-        "whole", "pushed_by", "of_version", "verdict", "went_live", "outcome", "created_at", "landed_at", "done_at",
+        "whole", "subject", "pushed_by", "of_version", "verdict", "went_live", "outcome", "created_at", "landed_at",
+        "done_at",
     )  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
