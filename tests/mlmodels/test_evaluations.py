@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ from django.core.management import CommandError, call_command
 
 from mlmodels import artifacts, datasets, evaluations, registry, runtime, snapshots
 from mlmodels.models import Evaluation, ModelVersion
+from serving_site.jobs import finish, lease
 from serving_site.jobs.models import Worker
 from tests import levels, zoo
 from tests.mlmodels.conftest import edit
+from tests.processes import wait_until
 from tests.working import Working
 
 sqlite = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
@@ -148,6 +151,22 @@ def test_where_no_worker_is_alive_that_is_said_soon(
     with pytest.raises(evaluations.NoWorker, match=r"^No worker is running, so zoo-ok@1 cannot be tried. Start one"):
         evaluated(version)
     assert Evaluation.objects.get().status == "queued"
+
+
+@sqlite
+def test_an_evaluation_that_nobody_wants_any_more_stops_its_child(working: Working, tmp_path: Path) -> None:
+    slow = levels.unchecked(levels.write(tmp_path / "a", architecture="slow", params={"seconds": 8.0}))
+    queued = evaluations.submit(slow, purpose="evaluate", by=None)
+    wait_until(lambda: Evaluation.objects.get(pk=queued.pk).status == "running")
+    (held,) = lease.held()
+    wait_until(lambda: held.on_unwanted.__name__ == "stop" and bool(held.on_unwanted.__self__.children))  # type: ignore[attr-defined]
+    finish.cancel(queued)
+    started = time.monotonic()
+    lease.keep()
+    wait_until(lambda: not lease.held())
+    assert time.monotonic() - started < 5
+    queued.refresh_from_db()
+    assert (queued.status, queued.report) == ("canceled", {})
 
 
 @sqlite
