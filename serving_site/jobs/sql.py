@@ -12,6 +12,10 @@ from typing import Any
 
 from django.db import connection, models
 
+SQLITE_TIME = "replace('@Y-@m-@d @H:@M:@f000', '@', char(37))"
+"""Django's format of a time, without a percent sign: what its drivers and its debug log make of one depends on whether
+the statement has parameters."""
+
 
 def is_postgres() -> bool:
     return bool(connection.vendor == "postgresql")
@@ -26,7 +30,7 @@ def clock(plus_s: int = 0) -> str:
     """The database's clock, which alone decides leases and order; SQLite's text is in Django's format."""
     if is_postgres():
         return f"(clock_timestamp() + interval '{plus_s} seconds')"
-    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', '{plus_s:+d} seconds')"
+    return f"strftime({SQLITE_TIME}, 'now', '{plus_s:+d} seconds')"
 
 
 def greatest() -> str:

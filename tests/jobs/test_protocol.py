@@ -303,3 +303,15 @@ def test_keys_are_version_7_and_sort_by_time(send: Submit) -> None:
     keys = [send().id for _ in range(3)]
     assert [key.version for key in keys] == [7, 7, 7]
     assert keys == sorted(keys)
+
+
+def test_the_debug_log_of_statements_can_read_every_one(send: Submit, kind: Kind) -> None:
+    connection.force_debug_cursor = True
+    try:
+        sent = send()
+        batch = claim(kind)
+        lease.keep()
+        sweep.sweep()
+        assert batch.finish([succeeded(sent)]) == [sent.id]
+    finally:
+        connection.force_debug_cursor = False
