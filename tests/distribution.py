@@ -10,9 +10,11 @@ from xdist.scheduler import LoadScopeScheduling
 
 FAULTS = "tests/faults/"
 LONGEST_FIRST = (
+    ("tests/integration/test_git_push.py", "tests/integration/test_git_push.py"),
     ("tests/faults/test_broker.py", "faults of the broker"),
     (FAULTS, "faults"),
     ("tests/browser/", "browser"),
+    ("tests/integration/test_training.py", "tests/integration/test_training.py"),
     ("tests/test_setup.py", "tests/test_setup.py"),
     ("tests/test_readme.py", "tests/test_readme.py"),
     ("tests/mlmodels/test_training.py", "demo models"),

@@ -73,20 +73,23 @@ def _listen() -> None:
     with _lock:
         if _listener is None or _listener.pid != os.getpid():
             _listener = Listener()
+            _listener.start()
 
 
 class Listener:
-    """The one LISTEN connection of this process; whenever it (re)connects, everybody looks."""
+    """The one LISTEN connection of this process; whenever it (re)connects, everybody looks. Once replaced, it ends."""
 
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.parameters = dict(connection.get_connection_params())
         for name in ("cursor_factory", "context"):
             self.parameters.pop(name, None)
+
+    def start(self) -> None:
         threading.Thread(target=self._run, name="listener", daemon=True).start()
 
     def _run(self) -> None:
-        while True:
+        while _listener is self:
             try:
                 with psycopg.connect(**self.parameters, autocommit=True) as listening:
                     listening.execute(f"LISTEN {CHANNEL}")

@@ -44,7 +44,7 @@ def test_from_signing_in_to_finding_the_answer_again(sign_in: SignIn, complaints
     page.get_by_role("button", name="Get the answer").click()
     assert answer(page) in ("Malignant", "Benign")
     expect(page).to_have_title(re.compile("^Done: Breast cancer"))
-    expect(page.get_by_text("Computed")).to_be_visible()
+    expect(page.get_by_text("Computed", exact=True)).to_be_visible()
     permalink = page.url
     page.get_by_role("link", name="My predictions").first.click()
     page.get_by_role("searchbox").fill("FIRST 100% O")

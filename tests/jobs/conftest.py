@@ -13,7 +13,7 @@ from django.db import connection, connections
 from mlmodels.models import MLModel, ModelVersion, Release, State
 from predictions.models import Prediction
 from serving_site.accounts.models import User
-from serving_site.jobs import submit
+from serving_site.jobs import submit, wait
 from tests import zoo
 from tests.session import GROUND
 
@@ -64,6 +64,7 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path, django_db_blocker: An
         try:
             yield request.param
         finally:
+            wait._listener = None  # it listens to this test's database
             connection.close()
             connections.settings["default"] = before
             del connections["default"]

@@ -52,6 +52,7 @@ def kind(live: Release, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> Kind:
     """Predictions, as if each outlasted any message; one at once in a process."""
     monkeypatch.setattr(drain, "stopping", threading.Event())
     monkeypatch.setattr("serving_site.jobs.worker.stopping", drain.stopping)
+    monkeypatch.setattr("serving_site.jobs.worker._ticks", [])  # nothing warms the version, whose files do not exist
     kind = dataclasses.replace(KINDS[Prediction], run=runs.run, detached=1, fill_by="")
     monkeypatch.setitem(KINDS, Prediction, kind)  # type: ignore[misc]
     return kind
