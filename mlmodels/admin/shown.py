@@ -91,7 +91,7 @@ def copyable(text: str, shown: int = 12) -> SafeString:
 def evidence(release: Release) -> SafeString:
     """On what a release rests, with a link where there is a report."""
     told = release.evidence
-    said = "what the gate reported"
+    said = "the gate's report"
     if told.get("override") or told.get("gate") == "overridden":
         said = "the gate refused it and was overridden"
     if key := told.get("evaluation"):

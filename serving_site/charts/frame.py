@@ -44,7 +44,8 @@ def axis(title: str, values: Iterable[float], *, wanted: int = 4, whole: bool = 
     low, high = min(found), max(found)
     if high - low <= abs(high) * 1e-9:
         room = max(abs(high) * 0.1, 1e-6) if not whole else 1.0
-        low, high = low - room, high + room
+        is_share = 0 <= low <= high <= 1
+        low, high = low - room, min(high + room, 1.0) if is_share else high + room
     step = _round_step((high - low) / wanted, whole=whole)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     if loose:
