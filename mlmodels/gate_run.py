@@ -18,6 +18,7 @@ from mlmodels.gate import Correction, StoredInput
 from mlmodels.gate_checks import Check
 from mlmodels.models import DatasetSnapshot, Evaluation, ModelVersion, Purpose, State
 from mlmodels.trials import Output, Trial, TrialFailed, Watch
+from serving_site.jobs.models import Status
 
 MOST_DISAGREEMENTS = 100
 CHUNK_ROWS = 128
@@ -41,13 +42,38 @@ def judge(evaluation: Evaluation, over: Watch) -> tuple[dict[str, Any], bool]:
     ]
     if candidate.state == State.HEALTHY:
         try:
-            with _side_by_side(candidate, live, over) as pair:
-                checks += _tried(pair, evaluation, report)
+            checks += _measured(evaluation, report) or _compared(evaluation, over, report)
         except TrialFailed as error:
             checks.append(gate_checks.bad("trial", "failed", "answers every row", str(error)))
     passed = all(check.passed for check in checks)
     report |= {"passed": passed, "checks": [check.as_dict() for check in checks]}
     return {**report, "summary": _summary(candidate, checks)}, passed
+
+
+def _measured(evaluation: Evaluation, report: dict[str, Any]) -> list[Check]:
+    """The checks of a first version that was measured on the same rows: that is not done again.
+
+    None of them where another is live to be compared with, or where corrections wait for an answer.
+    """
+    known = evaluation.version.evaluations.filter(
+        purpose=Purpose.EVALUATE, status=Status.SUCCEEDED, snapshot=evaluation.snapshot
+    )
+    newest = None if evaluation.against or _given_corrections(evaluation.version) else known.order_by("-id").first()
+    if newest is None:
+        return []
+    found, limits = newest.report, evaluation.options["thresholds"]
+    report["candidate"] = {**found["metrics"], "rows": found["rows"]}
+    single = found["latency_ms"]["single_p50"]
+    return [
+        *gate_checks.figures(found, None, [], limits),
+        gate_checks.latency([] if single is None else [single], None, limits),
+        gate_checks.corrections([], 0),
+    ]
+
+
+def _compared(evaluation: Evaluation, over: Watch, report: dict[str, Any]) -> list[Check]:
+    with _side_by_side(evaluation.version, evaluation.against, over) as pair:
+        return _tried(pair, evaluation, report)
 
 
 @dataclass
@@ -212,7 +238,7 @@ def _tolerance(report: dict[str, Any], version: ModelVersion) -> float | None:
 
 def _corrections(mine: Trial, tolerance: float | None) -> tuple[list[str], int]:
     """The ids of accepted corrections that are answered otherwise, and how many corrections there are."""
-    given: list[Correction] = [one for give in gate.corrections for one in give(mine.version.model)]
+    given = _given_corrections(mine.version)
     missed = []
     for start in range(0, len(given), CHUNK_ROWS):
         part = given[start : start + CHUNK_ROWS]
@@ -221,6 +247,10 @@ def _corrections(mine: Trial, tolerance: float | None) -> tuple[list[str], int]:
             str(one.key) for one, output in zip(part, outputs, strict=True) if not _is_met(one, output, tolerance)
         ]
     return missed, len(given)
+
+
+def _given_corrections(version: ModelVersion) -> list[Correction]:
+    return [one for give in gate.corrections for one in give(version.model)]
 
 
 def _is_met(correction: Correction, output: Output | None, tolerance: float | None) -> bool:

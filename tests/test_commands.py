@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -12,7 +13,9 @@ import pytest
 from django.core.management import CommandError, call_command, load_command_class
 from django.test import override_settings
 
+from mlmodels.management.base import Command as Base
 from mlmodels.models import MLModel, ModelVersion, Release, State
+from mlmodels.training_runs.decision import headline
 from predictions.models import Prediction
 from serving_site.accounts.models import User
 from serving_site.jobs import sql
@@ -166,3 +169,28 @@ def test_a_demo_model_is_trained_once(site_process: SiteProcesses) -> None:
     assert first["models"] == [model]
     assert (model["slug"], model["version"]) == ("breast-cancer", 1)
     assert model["metrics"]["accuracy"] > 0.9
+    assert site_process.manage("shell", "-v", "0", "-c", RUNS).split(" ", 2) == [
+        "breast-cancer", "succeeded", f"breast-cancer@1 is live as release 1: {headline(model['metrics'])}.\n"
+    ]  # fmt: skip
+
+
+RUNS = """
+from mlmodels.models import TrainingRun
+print(*TrainingRun.objects.values_list("model__slug", "status", "outcome").get())
+"""
+
+
+def test_commands_log_warnings_only_and_workers_more(model: MLModel, caplog: pytest.LogCaptureFixture) -> None:
+    log = logging.getLogger("mlmodels.runtime")
+
+    class Talkative(Base):
+        def handle(self, *args: Any, **options: Any) -> None:
+            log.info("told")
+            log.warning("warned")
+
+    call_command(Talkative())
+    assert [record.message for record in caplog.records] == ["warned"]
+    log.info("again")
+    assert [record.message for record in caplog.records] == ["warned", "again"]
+    worker = load_command_class("serving_site.jobs", "runworker")
+    assert worker.logs == logging.INFO  # type: ignore[attr-defined]

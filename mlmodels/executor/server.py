@@ -44,7 +44,10 @@ def main(control: socket.socket, modules: Sequence[str], *, exported_programs: b
     gc.collect()
     gc.freeze()  # what is shared with children stays out of their collector, so it stays shared
     reached = probe(modules)
-    control.send(orjson.dumps({"ready": True, **reached}))
+    try:
+        control.send(orjson.dumps({"ready": True, **reached}))
+    except BrokenPipeError:  # the worker was told to stop meanwhile
+        return
     Server(control, modules, registry, parent).serve()
 
 

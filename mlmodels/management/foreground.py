@@ -1,8 +1,9 @@
-"""Train in the foreground of a command: a child of its own, so that this process needs no torch."""
+"""Train in the foreground of a command, which keeps the run, its lease and its child, and needs no torch for it."""
 
+import contextlib
 import json
-import logging
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -14,27 +15,36 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError
 
-from mlmodels import artifacts, datasets, evaluations, registry, releases, snapshots
+from mlmodels import datasets, training_runs
 from mlmodels.datasets import Dataset
-from mlmodels.management.base import await_check, report_or_error
-from mlmodels.models import DatasetSnapshot, Evaluation, MLModel, ModelVersion, Purpose, State, VersionCheck
-from serving_site.accounts.models import User
+from mlmodels.management.progress import ProgressLine
+from mlmodels.models import DatasetSnapshot, Evaluation, TrainingRun, VersionCheck
 from serving_site.jobs import worker
 from serving_site.jobs.kinds import KINDS
 
-EVALUATION_S = 600.0
 
-
-class TrainingFailed(Exception):
-    """The child gave no version; the message is its sentence."""
+class NoData(Exception):
+    """A recipe has not brought its data; the message is its sentence."""
 
 
 def own_data(recipes: Sequence[str]) -> list[Dataset]:
-    """The data that recipes bring. Raises TrainingFailed."""
+    """The data that recipes bring, read by a child. Raises NoData."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        run(["--own-data", *recipes, "--out", name], lambda _: None)
+        call = [sys.executable, "-m", "mlmodels.training", "--own-data", *recipes, "--out", name]
+        environment = {**os.environ, "PYTHONPATH": str(settings.BASE_DIR)}
+        done = subprocess.run(call, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+        if done.returncode:
+            raise NoData(_complaint(done.stdout) or f"Reading the data ended with status {done.returncode}.")
         return [_read(folder / f"{recipe}.csv", folder / f"{recipe}.json") for recipe in recipes]
+
+
+def _complaint(said: str) -> str:
+    """The sentence of its last line: {"error": "…"}."""
+    try:
+        return str(json.loads(said.splitlines()[-1]).get("error", ""))
+    except (ValueError, IndexError, AttributeError):
+        return ""
 
 
 def _read(data: Path, schema: Path) -> Dataset:
@@ -42,79 +52,40 @@ def _read(data: Path, schema: Path) -> Dataset:
         return datasets.read_csv(file, json.loads(schema.read_bytes()))
 
 
-def train(
-    model: MLModel,
-    snapshot: DatasetSnapshot,
-    *,
-    by: User | None,
-    seed: int = 0,
-    epochs: int | None = None,
-    progress: Callable[[dict[str, Any]], None],
-) -> ModelVersion:
-    """Train on a snapshot's rows, which are not those held out, and register the version. Raises TrainingFailed."""
-    with tempfile.TemporaryDirectory() as name:
-        data, schema, out = (Path(name) / part for part in ("train.csv", "schema.json", "out"))
-        with snapshots.open_train(snapshot) as source:
-            data.write_bytes(source.read())
-        schema.write_text(json.dumps(snapshot.schema))
-        call = ["--data", str(data), "--schema", str(schema), "--out", str(out), "--seed", str(seed)]
-        run(call + (["--epochs", str(epochs)] if epochs else []), progress)
-        return registry.register(artifacts.take_folder(out), by=by, model=model, snapshot=snapshot)
+def train(snapshot: DatasetSnapshot, line: ProgressLine, **asked: Any) -> TrainingRun:
+    """Train on a snapshot of a model, as training_runs.run_here does, telling `line`; the run, as it ended.
 
-
-def run(arguments: list[str], progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    """Run the training child; what it said last. Raises TrainingFailed."""
-    environment = {**os.environ, "PYTHONPATH": str(settings.BASE_DIR)}
-    call = [sys.executable, "-m", "mlmodels.training", *arguments]
-    last: dict[str, Any] = {}
-    with subprocess.Popen(call, env=environment, stdout=subprocess.PIPE, text=True) as child:
-        try:
-            for line in child.stdout or ():
-                last = json.loads(line)
-                progress(last)
-        except BaseException:
-            child.kill()
-            raise
-    if child.returncode or "done" not in last:
-        raise TrainingFailed(last.get("error") or f"The training ended with status {child.returncode}.")
-    return last
-
-
-def admit(version: ModelVersion, *, promote: bool, reason: str) -> Evaluation:
-    """See a trained version checked, measured on the rows held out and, if asked, released; what was measured.
-
-    Raises CommandError where a worker refuses it, does not come, or the gate does not let it pass.
+    Raises CommandError where nothing can be trained now.
     """
-    checked = await_check(version)
-    if checked.state != State.HEALTHY:
-        raise CommandError(f"{checked} is {checked.state}: {checked.state_reason}")
-    measured = report_or_error(evaluations.submit(checked, purpose=Purpose.EVALUATE, by=None), EVALUATION_S)
-    if promote:
-        try:
-            releases.promote(checked.model, checked, by=None, reason=reason, warm_s=0)
-        except (releases.NotReleasable, releases.LostRace) as error:
-            raise CommandError(str(error)) from None
-    version.refresh_from_db()
-    return measured
+    try:
+        with contextlib.closing(line):
+            return training_runs.run_here(snapshot.model, snapshot, by=None, progress=line, **asked)
+    except (training_runs.Busy, training_runs.CannotTrain) as error:
+        raise CommandError(str(error)) from None
+
+
+@contextmanager
+def terminated_as_interrupted() -> Iterator[None]:
+    """Let a SIGTERM end what runs as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
 def own_worker() -> Iterator[None]:
-    """Where the site itself is the worker and may not run now, this command does what its version waits for.
-
-    It says nothing of that: its log would stand between the lines of somebody's terminal.
-    """
+    """Where the site itself is the worker and may not run now, this command does what its version waits for."""
     if not settings.EMBEDDED:
         yield
         return
     own = worker.WorkerProcess(slots=1, kinds=[KINDS[VersionCheck], KINDS[Evaluation]])
-    logging.disable(logging.INFO)
     own.start()
     try:
         yield
     finally:
         own.stop(timeout_s=10)
-        logging.disable(logging.NOTSET)
 
 
 def whole(least: int) -> Callable[[str], int]:

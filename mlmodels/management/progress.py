@@ -1,4 +1,4 @@
-"""Progress of a training in a terminal: one line that is rewritten; or, where nobody looks, a line now and then."""
+"""Progress of a training: in a terminal one line that is rewritten, elsewhere a line now and then."""
 
 import shutil
 import time
@@ -11,36 +11,52 @@ CLEAR = "\r\033[K"
 
 
 class ProgressLine:
-    """Call it with each message of a run; `close` takes the line that is rewritten away."""
+    """Call it with each message of a run; `close` takes the line that is rewritten away.
 
-    def __init__(self, stream: OutputWrapper) -> None:
-        self.stream = stream
+    One that has a `title`, which every line begins with, is ended by `end` with what came of it.
+    """
+
+    def __init__(self, stream: OutputWrapper, title: str = "") -> None:
+        self.stream, self.title = stream, title
         self.is_live = stream.isatty()
         self.started_at = time.monotonic()
         self.fit_at: float | None = None
         self.stage = ""
         self.plain_at = float("-inf")
+        self.waiting = ""
 
     def __call__(self, progress: dict[str, Any]) -> None:
         stage = progress.get("stage", "")
         if stage == "fit" and self.fit_at is None:
             self.fit_at = time.monotonic()
-        is_new, self.stage = stage != self.stage, stage
-        text = self._text(progress)
+        if self.stage == "fit" != stage and self.waiting and not self.title:
+            self._write_plain(self.waiting)
+        self.stage = stage
+        text = self.title + self._text(progress)
         if self.is_live:
             self._write(CLEAR + text[: shutil.get_terminal_size().columns - 1])
-        elif is_new or time.monotonic() - self.plain_at >= PLAIN_EVERY_S:
-            self.plain_at = time.monotonic()
-            self._write(text + "\n")
+        elif time.monotonic() - self.plain_at >= PLAIN_EVERY_S:
+            self._write_plain(text)
+        else:
+            self.waiting = text
 
     def close(self) -> None:
         if self.is_live and self.stage:
             self._write(CLEAR)
         self.stage = ""
 
+    def end(self, text: str) -> None:
+        """The line that stays."""
+        self.close()
+        self._write(f"{self.title}{text}\n")
+
+    def _write_plain(self, text: str) -> None:
+        self.plain_at, self.waiting = time.monotonic(), ""
+        self._write(text + "\n")
+
     def _text(self, progress: dict[str, Any]) -> str:
         if progress.get("stage") != "fit":
-            return f"{STAGES.get(self.stage, self.stage)} …"
+            return STAGES.get(self.stage, self.stage) + ("" if self.title else " …")
         parts = [f"epoch {progress.get('epoch', '?')}/{progress.get('epochs', '?')}"]
         parts += [f"{name} {progress[name]:.4f}" for name in ("loss", "metric") if name in progress]
         parts.append(f"{clock(time.monotonic() - self.started_at)} elapsed")

@@ -106,7 +106,7 @@ def test_retrain_in_the_foreground_answers_programs_with_one_object(running: Run
     assert (row["status"], row["seed"], row["epochs"], row["promote"]) == ("succeeded", 7, 3, "always")
     assert (answer["slug"], answer["version"], answer["weights_sha256"]) == ("sleepy", 1, row["weights_sha256"])
     assert answer["outcome"].startswith("sleepy@1 is live as release 1")
-    assert "\nepoch 1/3  loss 1.0000  metric 0.5000  0:" in err
+    assert "\nepoch 3/3  loss 0.3333  metric 0.7500  0:" in err
     assert ("\r" in err, "{" in err) == (False, False)  # nobody looks at it, so no line is rewritten; and no logs
     again = json.loads(running.install.manage("retrain", "sleepy", "--epochs", "3", "--seed", "7", "--json"))
     assert (again["version"], again["weights_sha256"]) == (2, answer["weights_sha256"])

@@ -198,7 +198,7 @@ def test_a_table_becomes_a_model_that_is_live_with_its_figures(install: Install,
     assert answer["url"].endswith("/models/fish/")
     assert answer["metrics"]["accuracy"] > 0.9
     assert answer["metrics"]["rows"] > 20
-    assert "length (cm)  number" in said
+    assert ("length (cm)  number" in said, "{" in said) == (True, False)  # for a person, without logs
     assert "fish@1 on " in said
     told = json.loads(install.shell(TOLD))
     assert told["live"] == 1
@@ -207,6 +207,9 @@ def test_a_table_becomes_a_model_that_is_live_with_its_figures(install: Install,
     assert told["held_out"] == told["snapshot_held_out"]
     assert told["required"] == ["length_cm", "caught", "colour"]
     assert told["right"] > 0.9
+    assert told["run"].startswith("fish@1 is live as release 1: accuracy ")
+    assert told["curves"] > 1
+    assert len(told["commit"]) >= 40
     refused = manage(install, "create_model", "fish", "--data", str(fish), "--target", "place")
     _, said = refused.communicate(timeout=60)
     assert (refused.returncode, said.splitlines()[-1]) == (
@@ -217,7 +220,7 @@ def test_a_table_becomes_a_model_that_is_live_with_its_figures(install: Install,
 TOLD = """
 import json
 from mlmodels import snapshots
-from mlmodels.models import MLModel
+from mlmodels.models import MLModel, TrainingRun
 from mlmodels.runtime import close, get_runtime
 model = MLModel.objects.get()
 version = model.live_version
@@ -229,6 +232,8 @@ print(json.dumps({
     "live": version.number, "title": model.title, "rows": version.manifest["dataset"]["rows"],
     "held_out": version.manifest["dataset"]["holdout_rows"], "snapshot_held_out": version.snapshot.holdout_rows,
     "required": version.signature["input"]["required"], "right": right / len(held.rows),
+    "run": TrainingRun.objects.filter(version=version, snapshot=version.snapshot, status="succeeded").get().outcome,
+    "curves": len(TrainingRun.objects.get().curves), "commit": TrainingRun.objects.get().code_commit,
 }))
 """
 
@@ -240,14 +245,24 @@ def test_a_recipe_and_an_architecture_of_ones_own_make_a_model_too(install: Inst
     assert (told["title"], told["live"], told["right"]) == ("Spots", 1, 1.0)
 
 
-def test_ctrl_c_while_it_trains_leaves_nothing(install: Install, fish: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_stops_it_while_it_trains_finds_nothing_left(install: Install, fish: Path, number: signal.Signals) -> None:
     with manage(install, "create_model", "fish", "--data", str(fish), "--target", "place") as command:
         assert command.stderr
         for line in command.stderr:
-            if "epoch" in line:
+            if line == "starting …\n":
                 break
-        os.killpg(command.pid, signal.SIGINT)
+        os.kill(command.pid, number)
         _, said = command.communicate(timeout=60)
     assert (command.returncode, said.splitlines()[-1]) == (130, "CommandError: Stopped: nothing of it is kept.")
+    assert install.shell(COUNTS).split() == ["0", "0", "0"]
+    assert stored_files(install) == []
+
+
+def test_a_training_that_fails_leaves_nothing_but_its_sentence(install: Install) -> None:
+    with manage(install, "create_model", "points", "--recipe", "tests.nearest", "--epochs", "13", "--json") as command:
+        out, said = command.communicate(timeout=60)
+    assert (command.returncode, out) == (1, "")
+    assert said.splitlines()[-1] == "CommandError: The training stopped with an error: ValueError: thirteen epochs."
     assert install.shell(COUNTS).split() == ["0", "0", "0"]
     assert stored_files(install) == []

@@ -103,6 +103,20 @@ def test_swapped_classes_are_refused(live: ModelVersion, candidate: Candidate) -
     assert done.report["candidate"]["accuracy"] == 0
 
 
+def test_a_first_version_is_not_measured_twice(working: Working, tmp_path: Path) -> None:
+    levels.snapshot()
+    version = levels.accept(levels.write(tmp_path / "first"))
+    measured = evaluations.await_report(evaluations.submit(version, purpose="evaluate", by=None), 30).report
+    done = verdict(version, None)
+    assert failed(done) == []
+    assert [check["name"] for check in done.report["checks"]] == [
+        "admission", "signature", "leak", "metrics", "latency", "corrections"
+    ]  # fmt: skip
+    assert done.report["candidate"] == {**measured["metrics"], "rows": measured["rows"]}
+    took = f"{measured['latency_ms']['single_p50']:.3g}"
+    assert sentence(done, "latency") == f"One row takes {took} ms. There is no live version to compare with."
+
+
 def test_one_row_less_is_always_allowed(live: ModelVersion, candidate: Candidate) -> None:
     below = sorted((row["x"] for row in HELD_OUT if row["x"] < 0), reverse=True)
     one, two = (-(below[n] + below[n + 1]) / 2 for n in range(2))

@@ -156,11 +156,30 @@ def test_a_terminal_shows_one_line_that_is_rewritten_and_gone_at_the_end() -> No
     assert "\n" not in text
 
 
-def test_elsewhere_each_step_is_a_line_and_epochs_only_now_and_then() -> None:
-    text = said(io.StringIO(), {"stage": "start"}, *[{**FIT, "epoch": epoch} for epoch in range(1, 41)])
-    assert text.splitlines()[0] == "starting …"
-    assert text.splitlines()[1].startswith("epoch 1/40  loss 0.6123")
-    assert len(text.splitlines()) == 2
+EPOCHS = [{**FIT, "epoch": epoch} for epoch in range(1, 41)]
+
+
+def test_elsewhere_a_quick_training_is_told_by_its_first_step_and_its_last_epoch() -> None:
+    first, last = said(io.StringIO(), {"stage": "start"}, *EPOCHS, {"stage": "write"}, {"stage": "check"}).splitlines()
+    assert first == "starting …"
+    assert last.startswith("epoch 40/40  loss 0.6123")
+
+
+def test_elsewhere_a_long_training_is_told_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "PLAIN_EVERY_S", 0.0)
+    assert len(said(io.StringIO(), {"stage": "start"}, *EPOCHS, {"stage": "write"}).splitlines()) == 42
+
+
+@pytest.mark.parametrize("stream", [io.StringIO(), Terminal()])
+def test_a_line_with_a_title_ends_with_what_came_of_it(stream: io.StringIO) -> None:
+    line = progress.ProgressLine(OutputWrapper(stream), "[2/3] Training digits … ")
+    messages: list[dict[str, Any]] = [{"stage": "start"}, *EPOCHS, {"stage": "write"}]
+    for message in messages:
+        line(message)
+    line.end("done in 8 s")
+    shown = [one.rpartition(progress.CLEAR)[2] for one in stream.getvalue().split("\n")[:-1]]
+    before = [] if stream.isatty() else ["[2/3] Training digits … starting"]
+    assert shown == [*before, "[2/3] Training digits … done in 8 s"]
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(7.4, "0:07"), (750, "12:30"), (3723, "1:02:03")])

@@ -9,13 +9,15 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
-from mlmodels import creation, datasets, registry
+from mlmodels import creation, datasets, evaluations, registry
 from mlmodels.datasets import BadData, Dataset
 from mlmodels.management import foreground, inferred
 from mlmodels.management.base import Command as Base
 from mlmodels.management.commands.evaluate import as_lines
-from mlmodels.models import SLUG, DatasetSnapshot, MLModel, ModelVersion
+from mlmodels.management.progress import ProgressLine
+from mlmodels.models import SLUG, DatasetSnapshot, Promote, TrainingRun
 from mlmodels.training import RECIPES
+from serving_site.jobs.models import Status
 
 LONGEST_SLUG, LONGEST_TITLE = 60, 120
 
@@ -55,6 +57,10 @@ class Command(Base):
 
     def handle(self, *args: Any, slug: str, **options: Any) -> None:
         _judge(slug, options)
+        with foreground.terminated_as_interrupted():
+            self._create(slug, options)
+
+    def _create(self, slug: str, options: dict[str, Any]) -> None:
         try:
             creation.refuse_known(slug)
             dataset = self._dataset(slug, options)
@@ -63,12 +69,12 @@ class Command(Base):
                 self._say_schema(dataset, as_json=options["json"])
                 return
             snapshot = creation.begin(dataset, by=None)
-        except (creation.Exists, BadData, foreground.TrainingFailed) as error:
+        except (creation.Exists, BadData, foreground.NoData) as error:
             raise CommandError(str(error)) from None
         except OSError as error:
             raise CommandError(f"{options['data']} cannot be read: {error.strerror or error}.") from None
         self.say(f"{snapshot.train_rows:,} rows to train on; {snapshot.holdout_rows:,} are held out to judge by.")
-        self._conclude(self._first_version(snapshot, options), options)
+        self._conclude(self._first_version(snapshot, options), as_json=options["json"])
 
     def _dataset(self, slug: str, options: dict[str, Any]) -> Dataset:
         about = {"slug": slug, "title": options["title"], "description": options["description"]}
@@ -82,41 +88,36 @@ class Command(Base):
         given = {name: value for name, value in about.items() if value}
         return replace(dataset, schema={**dataset.schema, **given, "recipe": options["recipe"]})
 
-    def _first_version(self, snapshot: DatasetSnapshot, options: dict[str, Any]) -> ModelVersion:
-        """Trained, checked and released if asked. Where there is no version in the end there is no model either."""
-        model = snapshot.model
+    def _first_version(self, snapshot: DatasetSnapshot, options: dict[str, Any]) -> TrainingRun:
+        """Its run: trained, checked, measured and released if asked. Without a version in the end there is no model."""
+        asked = {name: options[name] for name in ("seed", "epochs", "promote")}
+        reason = options["reason"] or "The first version of a new model."
         try:
             with foreground.own_worker():
-                return self._train(model, snapshot, options)
-        except KeyboardInterrupt:
-            if creation.abandon(model, by=None):
-                raise CommandError("Stopped: nothing of it is kept.", returncode=130) from None
+                run = foreground.train(snapshot, ProgressLine(self.stderr), reason=reason, **asked)
+        except BaseException as error:
+            is_gone = creation.abandon(snapshot.model, by=None)
+            if isinstance(error, KeyboardInterrupt):
+                kept = "nothing of it is kept" if is_gone else f"{snapshot.model} stays, as its first version is stored"
+                raise CommandError(f"Stopped: {kept}.", returncode=130) from None
             raise
-        except BaseException:
-            creation.abandon(model, by=None)
-            raise
+        if run.version is None:
+            creation.abandon(snapshot.model, by=None)
+            raise CommandError(run.error or f"The training was {run.status}.")
+        return run
 
-    def _train(self, model: MLModel, snapshot: DatasetSnapshot, options: dict[str, Any]) -> ModelVersion:
-        try:
-            version = foreground.train(
-                model, snapshot, by=None, seed=options["seed"], epochs=options["epochs"], progress=self._tell
-            )
-        except foreground.TrainingFailed as error:
-            raise CommandError(str(error)) from None
-        reason = options["reason"] or "The first version of a new model."
-        measured = foreground.admit(version, promote=options["promote"] == "always", reason=reason)
-        self.say("\n".join(as_lines(str(version), measured.report)))
-        return version
-
-    def _tell(self, line: dict[str, Any]) -> None:
-        if line.get("stage") == "fit":
-            self.say("epoch {epoch}/{epochs}  loss {loss:.4f}  metric {metric:.4f}".format(**line))
-
-    def _conclude(self, version: ModelVersion, options: dict[str, Any]) -> None:
+    def _conclude(self, run: TrainingRun, *, as_json: bool) -> None:
+        """Say what became of it. Raises CommandError where that is not what was asked for."""
+        version = run.version
+        assert version is not None  # without one the model is gone
+        is_live = version.model.live_version == version
+        if measured := evaluations.newest(version):
+            self.say("\n".join(as_lines(str(version), measured.report)))
+        if run.status != Status.SUCCEEDED or (run.promote == Promote.ALWAYS and not is_live):
+            raise CommandError(run.error or run.outcome or f"The training was {run.status}.")
         url = f"{settings.SITE_URL}/models/{version.model.slug}/"
-        is_live = options["promote"] == "always"
         state = f"live at {url}" if is_live else f"a candidate; manage.py promote {version.model} {version.number}"
-        self.answer(version, options["json"], f"{version} is {state}.", url=url)
+        self.answer(version, as_json, f"{version} is {state}.", url=url, run=str(run.pk))
 
     def _say_schema(self, dataset: Dataset, *, as_json: bool) -> None:
         if as_json:

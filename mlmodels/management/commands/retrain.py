@@ -2,8 +2,6 @@
 
 import contextlib
 import json
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +63,7 @@ class Command(Base):
             if options["queue"]:
                 run = self._queue(model, snapshot, asked, follow=not options["no_wait"])
             else:
-                run = self._train(model, snapshot, asked)
+                run = self._train(snapshot, asked)
         except (training_runs.Busy, training_runs.CannotTrain) as error:
             raise CommandError(str(error)) from None
         self._conclude(run, as_json=options["json"])
@@ -89,14 +87,12 @@ class Command(Base):
         except OSError as error:
             raise CommandError(f"{data} cannot be read: {error.strerror or error}.") from None
 
-    def _train(self, model: MLModel, snapshot: DatasetSnapshot, asked: dict[str, Any]) -> TrainingRun:
-        line = ProgressLine(self.stderr)
-        with _terminated_as_interrupted(), foreground.own_worker(), contextlib.closing(line):
-            try:
-                return training_runs.run_here(model, snapshot, by=None, progress=line, **asked)
-            except KeyboardInterrupt:
-                line.close()
-                raise CommandError("Stopped: the run is canceled and nothing of it is kept.", returncode=130) from None
+    def _train(self, snapshot: DatasetSnapshot, asked: dict[str, Any]) -> TrainingRun:
+        try:
+            with foreground.terminated_as_interrupted(), foreground.own_worker():
+                return foreground.train(snapshot, ProgressLine(self.stderr), **asked)
+        except KeyboardInterrupt:
+            raise CommandError("Stopped: the run is canceled and nothing of it is kept.", returncode=130) from None
 
     def _queue(self, model: MLModel, snapshot: DatasetSnapshot, asked: dict[str, Any], *, follow: bool) -> TrainingRun:
         run = training_runs.submit(model, snapshot, by=None, **asked)
@@ -156,13 +152,3 @@ class Command(Base):
 def _is_live(run: TrainingRun) -> bool:
     live = MLModel.objects.select_related("live_release__version").get(pk=run.model_id).live_version
     return live is not None and live.pk == run.version_id
-
-
-@contextlib.contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """Let a SIGTERM cancel the run as Ctrl-C does."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -7,14 +7,15 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from mlmodels import registry, snapshots
+from mlmodels import creation, registry, snapshots
 from mlmodels.datasets import Dataset
 from mlmodels.management import foreground
 from mlmodels.management.base import Command as Base
-from mlmodels.models import MLModel
+from mlmodels.management.progress import ProgressLine
+from mlmodels.models import DatasetSnapshot, MLModel, ModelVersion, Promote
 from mlmodels.training import DEMOS
 
-SHOWN = ("accuracy", "r2")
+SHOWN = {"accuracy": "accuracy", "r2": "R²"}
 
 
 class Command(Base):
@@ -45,23 +46,31 @@ class Command(Base):
         return [{"slug": slug, "version": one.number, "metrics": one.metrics} for slug, one in live if one]
 
     def _set_up_all(self, slugs: list[str]) -> None:
+        self.say(f"Setting up the demo models: {', '.join(slugs)}.")
         try:
-            with foreground.own_worker():
+            with foreground.terminated_as_interrupted(), foreground.own_worker():
                 for number, data in enumerate(foreground.own_data(slugs), start=1):
                     self._set_up(data, f"[{number}/{len(slugs)}]")
-        except foreground.TrainingFailed as error:
+        except foreground.NoData as error:
             raise CommandError(str(error)) from None
 
     def _set_up(self, data: Dataset, place: str) -> None:
         started = time.monotonic()
         model = registry.model_for(data.schema, None)
-        self.say(f"{place} Training {model} …")
         snapshot = snapshots.take(model, data, by=None)
-        version = foreground.train(model, snapshot, by=None, progress=self._tell)
-        foreground.admit(version, promote=True, reason="The demo model of a first start.")
-        shown = ", ".join(f"{k} {v:.3f}" for k, v in version.measured.items() if k in SHOWN)
-        self.say(f"{place} {version} is live after {time.monotonic() - started:.0f} s ({shown}).")
+        line = ProgressLine(self.stderr, f"{place} Training {model} … ")
+        version = self._first_version(snapshot, line)
+        shown = ", ".join(f"{SHOWN[name]} {value:.3f}" for name, value in version.measured.items() if name in SHOWN)
+        line.end(f"done in {time.monotonic() - started:.0f} s ({shown})")
 
-    def _tell(self, line: dict[str, Any]) -> None:
-        if line.get("stage") == "fit":
-            self.say("epoch {epoch}/{epochs}  loss {loss:.4f}  metric {metric:.4f}".format(**line))
+    def _first_version(self, snapshot: DatasetSnapshot, line: ProgressLine) -> ModelVersion:
+        """The version that is live now. A model that has got none is removed again."""
+        reason = "The demo model of a first start."
+        try:
+            run = foreground.train(snapshot, line, promote=Promote.ALWAYS, reason=reason)
+            if run.version is None or run.version.model.live_version != run.version:
+                raise CommandError(run.error or run.outcome or f"The training was {run.status}.")
+        except BaseException:
+            creation.abandon(snapshot.model, by=None)
+            raise
+        return run.version

@@ -1,5 +1,6 @@
 """`manage.py runworker`: hear the doorbell, claim rows, drive executors, record results, sweep."""
 
+import logging
 import sys
 from typing import Any
 
@@ -12,6 +13,7 @@ from serving_site.jobs.worker import WorkerProcess, run_until_told
 
 
 class Command(Base):
+    logs = logging.INFO
     help = (
         "Run one worker process until INT or TERM; it then finishes what it holds (at most 60 s). "
         "Run as many as you like, on any machine.\n\nExamples:\n"
