@@ -118,13 +118,22 @@ def run(batch: Batch) -> None:
 
 
 def record(rows: kinds.FinishedRows) -> None:
-    """With the end of a plain evaluation its figures become the version's, in the same transaction."""
+    """With the end of an evaluation its figures become the version's, in the same transaction.
+
+    A gate's do where the version has none yet: it was judged on the same rows.
+    """
     done = [key for key, status in rows if status == Status.SUCCEEDED]
-    for evaluation in Evaluation.objects.filter(pk__in=done, purpose=Purpose.EVALUATE):
-        report = evaluation.report
-        figures = {**report["metrics"], "rows": report["rows"]} if report["rows"] else {}
-        figures["latency_ms"] = report["latency_ms"]["single_p50"]
-        ModelVersion.objects.filter(pk=evaluation.version_id).update(measured=figures)
+    for evaluation in Evaluation.objects.filter(pk__in=done).exclude(purpose=Purpose.REPLAY):
+        version = ModelVersion.objects.filter(pk=evaluation.version_id)
+        if evaluation.purpose == Purpose.EVALUATE:
+            version.update(measured=_measured(evaluation.report))
+        elif evaluation.report["candidate"]:
+            version.filter(measured={}).update(measured=evaluation.report["candidate"])
+
+
+def _measured(report: Report) -> dict[str, Any]:
+    figures = {**report["metrics"], "rows": report["rows"]} if report["rows"] else {}
+    return {**figures, "latency_ms": report["latency_ms"]["single_p50"]}
 
 
 def evaluate(evaluation: Evaluation, over: trials.Watch) -> tuple[Report, None]:

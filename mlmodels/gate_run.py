@@ -117,9 +117,9 @@ def _tried(pair: Pair, evaluation: Evaluation, report: dict[str, Any]) -> list[C
     data = evaluations.held_out(evaluation.snapshot)
     mine, _ = evaluations.judged(pair.mine, data)
     theirs = pair.live(lambda live: evaluations.judged(live, data)[0])
-    report["candidate"] = {**mine["metrics"], "rows": mine["rows"]}
+    report["candidate"] = _figures(mine)
     if theirs:
-        report["live"] = {**theirs["metrics"], "rows": theirs["rows"]}
+        report["live"] = _figures(theirs)
     rows = data.rows if data else trials.golden_rows(pair.mine.version)
     times = pair.live(lambda live: trials.times_ms([pair.mine, live], rows)) or trials.times_ms([pair.mine], rows)
     tolerance = _tolerance(theirs or mine, evaluation.against or evaluation.version)
@@ -137,6 +137,10 @@ def _tried(pair: Pair, evaluation: Evaluation, report: dict[str, Any]) -> list[C
         said = f"The live version could not be compared with: {pair.trouble}"
         checks.append(gate_checks.good("live version", "broken", "answers every row", said))
     return checks
+
+
+def _figures(judged: dict[str, Any]) -> dict[str, Any]:
+    return {**judged["metrics"], "rows": judged["rows"]} if judged["rows"] else {}
 
 
 def trained_on(version: ModelVersion) -> list[str] | None:
@@ -192,7 +196,7 @@ def _replay(pair: Pair, live: ModelVersion, stored: Iterable[StoredInput], toler
         mine = iter(pair.mine.answers([row for one in there for row in one.inputs or ()]).outputs)
         for one, expected in zip(there, _live_outputs(pair, live, there), strict=True):
             answered = list(itertools.islice(mine, len(one.inputs or ())))
-            distances = [_distance(*both, tolerance) for both in zip(answered, expected, strict=False)]
+            distances = [distance(*both, tolerance) for both in zip(answered, expected, strict=False)]
             rows, unanswered = rows + len(distances), unanswered + distances.count(None)
             differ = [FULL_DISTANCE if far is None else far for far in distances if far is None or far > 0]
             agree += len(distances) - len(differ)
@@ -211,7 +215,7 @@ def _live_outputs(pair: Pair, live: ModelVersion, there: Sequence[StoredInput]) 
         yield one.outputs if one.version_id == live.pk else list(itertools.islice(run, len(one.inputs or ())))
 
 
-def _distance(mine: Output | None, theirs: Output | None, tolerance: float | None) -> float | None:
+def distance(mine: Output | None, theirs: Output | None, tolerance: float | None) -> float | None:
     """How far apart two answers are: 0 for the same decision, None where only the candidate has none.
 
     Two classes are as far apart as their probabilities (half the sum of the differences, at most 1); two numbers as

@@ -97,5 +97,6 @@ class Listener:
                     for note in listening.notifies():
                         wake(None if note.payload == EVERYBODY else [uuid.UUID(key) for key in note.payload.split(",")])
             except psycopg.Error as error:
-                log.warning("listener_reconnects", error=str(error).strip()[:200])
-                time.sleep(1)
+                if _listener is self:
+                    log.warning("listener_reconnects", error=str(error).strip()[:200])
+                    time.sleep(1)

@@ -77,6 +77,8 @@ def test_an_equal_version_passes_and_the_report_says_everything(live: ModelVersi
     assert report["candidate"]["accuracy"] == report["live"]["accuracy"] == 1
     assert report["candidate"]["rows"] == len(HELD_OUT)
     assert report["summary"] == f"The gate lets {version} pass: all 9 checks passed."
+    version.refresh_from_db()
+    assert version.measured == report["candidate"]
     assert Prediction.objects.count() == 0
 
 
@@ -209,6 +211,14 @@ def test_rows_that_only_the_candidate_cannot_answer_are_counted_against_it(
 ) -> None:
     done = verdict(candidate(signature=changed(maximum=4.0)), live)
     assert "answered rows" in failed(done)
+
+
+def test_a_gate_does_not_overwrite_what_an_evaluation_has_measured(live: ModelVersion, candidate: Candidate) -> None:
+    version = candidate()
+    evaluations.await_report(evaluations.submit(version, purpose="evaluate", by=None), 20)
+    verdict(version, live)
+    version.refresh_from_db()
+    assert version.measured["latency_ms"] > 0
 
 
 def test_without_a_live_version_only_floors_count(working: Working, tmp_path: Path) -> None:
