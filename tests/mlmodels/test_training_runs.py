@@ -242,7 +242,7 @@ def now(run: TrainingRun) -> TrainingRun:
 @sqlite
 def test_a_queued_run_is_kept_while_the_actor_is_free(model: MLModel) -> None:
     with lease.keeping():
-        run = queued(model, take(model, pause_s=0.3))
+        run = queued(model, take(model, pause_s=1.5))
         (child,) = children()
         assert now(run).status == "running"
         wait_until(lambda: now(run).is_final, 30)
