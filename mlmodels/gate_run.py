@@ -5,15 +5,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from django.core.files.storage import storages
-
-from mlmodels import evaluations, gate, gate_checks, measures, snapshots, trials
+from mlmodels import artifacts, evaluations, gate, gate_checks, measures, snapshots, trials
 from mlmodels.gate import Correction, StoredInput
 from mlmodels.gate_checks import Check
 from mlmodels.models import DatasetSnapshot, Evaluation, ModelVersion, Purpose, State
@@ -146,8 +143,7 @@ def _figures(judged: dict[str, Any]) -> dict[str, Any]:
 def trained_on(version: ModelVersion) -> list[str] | None:
     """The hashes of the rows that it was trained on, from its stored manifest; None where that lists none."""
     try:
-        with storages["artifacts"].open(version.manifest_sha256) as file:
-            hashes = (json.loads(file.read()).get("dataset") or {}).get("row_hashes")
+        hashes = (artifacts.read_manifest(version).get("dataset") or {}).get("row_hashes")
     except (FileNotFoundError, ValueError, AttributeError):
         return None
     is_list = isinstance(hashes, list) and all(isinstance(one, str) for one in hashes)

@@ -2,12 +2,11 @@
 
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from mlmodels import datasets, training_runs
 from mlmodels.datasets import Dataset
 from mlmodels.management.progress import ProgressLine
 from mlmodels.models import DatasetSnapshot, Evaluation, TrainingRun, VersionCheck
+from mlmodels.training_runs.child import environment
 from serving_site.jobs import worker
 from serving_site.jobs.kinds import KINDS
 
@@ -28,12 +28,11 @@ class NoData(Exception):
 
 
 def own_data(recipes: Sequence[str]) -> list[Dataset]:
-    """The data that recipes bring, read by a child. Raises NoData."""
+    """The data that recipes bring, read by a child that is told no more than one that trains. Raises NoData."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         call = [sys.executable, "-m", "mlmodels.training", "--own-data", *recipes, "--out", name]
-        environment = {**os.environ, "PYTHONPATH": str(settings.BASE_DIR)}
-        done = subprocess.run(call, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(call, env=environment(folder), stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode:
             raise NoData(_complaint(done.stdout) or f"Reading the data ended with status {done.returncode}.")
         return [_read(folder / f"{recipe}.csv", folder / f"{recipe}.json") for recipe in recipes]
@@ -86,15 +85,3 @@ def own_worker() -> Iterator[None]:
         yield
     finally:
         own.stop(timeout_s=10)
-
-
-def whole(least: int) -> Callable[[str], int]:
-    """A type of argument: a whole number from `least` to what a seed can be."""
-
-    def whole_number(text: str) -> int:
-        number = int(text)
-        if not least <= number < 2**32:
-            raise ValueError
-        return number
-
-    return whole_number

@@ -7,13 +7,13 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from mlmodels import datasets
 from mlmodels.training import RECIPES, Progress, export, own_data, train
+from mlmodels.training.arguments import whole
 
 EXAMPLES = """examples:
   python -m mlmodels.training --own-data digits --out /tmp/data
@@ -64,21 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--schema", type=Path, metavar="FILE", help="what the columns of --data are")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="where the files go")
-    parser.add_argument("--seed", type=_whole(0), default=0, help="same seed, same weights (0)")
-    parser.add_argument("--epochs", type=_whole(1), help="most epochs of one fit")
+    parser.add_argument("--seed", type=whole(0), default=0, help="same seed, same weights (0)")
+    parser.add_argument("--epochs", type=whole(1), help="most epochs of one fit")
     return parser
-
-
-def _whole(least: int) -> Callable[[str], int]:
-    """A type of argument: a whole number from `least` to what a seed can be."""
-
-    def whole_number(text: str) -> int:
-        number = int(text)
-        if not least <= number < 2**32:
-            raise ValueError
-        return number
-
-    return whole_number
 
 
 def _write_own_data(names: list[str], directory: Path) -> None:

@@ -17,6 +17,7 @@ from mlmodels.management.commands.evaluate import as_lines
 from mlmodels.management.progress import ProgressLine
 from mlmodels.models import SLUG, DatasetSnapshot, Promote, TrainingRun
 from mlmodels.training import RECIPES
+from mlmodels.training.arguments import whole
 from serving_site.jobs.models import Status
 
 LONGEST_SLUG, LONGEST_TITLE = 60, 120
@@ -46,10 +47,8 @@ class Command(Base):
             "--drop", action="append", default=[], metavar="COLUMN", help="leave it out; may be repeated"
         )
         parser.add_argument("--recipe", default="table", help="how to train: one of MODEL_RECIPES (%(default)s)")
-        parser.add_argument(
-            "--seed", type=foreground.whole(0), default=0, metavar="N", help="same seed, same weights (0)"
-        )
-        parser.add_argument("--epochs", type=foreground.whole(1), metavar="N", help="the most epochs of one fit")
+        parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="same seed, same weights (0)")
+        parser.add_argument("--epochs", type=whole(1), metavar="N", help="the most epochs of one fit")
         parser.add_argument("--promote", choices=["never", "always"], default="never", help="release it (%(default)s)")
         parser.add_argument("--reason", default="", help="why, kept with the release")
         parser.add_argument("--dry-run", action="store_true", help="only say what was found in the file")

@@ -14,6 +14,7 @@ from mlmodels.management.base import Command as Base
 from mlmodels.management.base import model_or_error
 from mlmodels.management.progress import ProgressLine
 from mlmodels.models import DatasetSnapshot, MLModel, Promote, TrainingRun
+from mlmodels.training.arguments import whole
 from serving_site.jobs import sweep, wait
 from serving_site.jobs.kinds import KINDS
 from serving_site.jobs.models import Status
@@ -37,12 +38,8 @@ class Command(Base):
             "--data", type=Path, metavar="FILE", help="a CSV with the model's columns (its newest data)"
         )
         parser.add_argument("--no-header", action="store_true", help="the file's columns have no names: c1, c2, …")
-        parser.add_argument(
-            "--epochs", type=foreground.whole(1), metavar="N", help="the most epochs of one fit (the recipe's)"
-        )
-        parser.add_argument(
-            "--seed", type=foreground.whole(0), default=0, metavar="N", help="same seed, same weights (0)"
-        )
+        parser.add_argument("--epochs", type=whole(1), metavar="N", help="the most epochs of one fit (the recipe's)")
+        parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="same seed, same weights (0)")
         parser.add_argument("--promote", choices=Promote.values, default=Promote.NEVER, help="release it (%(default)s)")
         parser.add_argument("--reason", default="", help="why, kept with the run and the release")
         parser.add_argument("--queue", action="store_true", help="let a worker train, and follow it")
