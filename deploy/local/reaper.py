@@ -15,6 +15,7 @@ from types import FrameType
 from deploy.local import keeper
 from deploy.local.keeper import adopt_orphans, before_exec, descendants_of
 
+PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
 GRACE_S = 3.0
 KEEPER_S = 20.0
 """A keeper whose process has died ends its servers and removes their folder by itself; so long it may take."""
@@ -23,20 +24,28 @@ KEEPER_S = 20.0
 def main(argv: list[str]) -> int:
     """Run `argv` to its end, then wait a moment for what is left, then end that; says what it was."""
     adopt_orphans()
-    # A terminal sends Ctrl-C to the command as well; what only this process gets is passed on.
+    # A terminal sends Ctrl-C to the command as well; what only this process gets is passed on, however early.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    child = subprocess.Popen(argv, preexec_fn=before_exec)  # noqa: PLW1509 - one thread here
+    signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
+    child = subprocess.Popen(argv, preexec_fn=_start)  # noqa: PLW1509 - one thread here
 
     def pass_on(number: int, _: FrameType | None) -> None:
         os.kill(child.pid, number)
 
-    signal.signal(signal.SIGTERM, pass_on)
-    signal.signal(signal.SIGHUP, pass_on)
+    for number in PASSED_ON:
+        signal.signal(number, pass_on)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
     status = _wait_for(child.pid)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    for number in PASSED_ON:
+        signal.signal(number, signal.SIG_IGN)
     _end_what_is_left()
     return status if status >= 0 else 128 - status
+
+
+def _start() -> None:
+    """In the child: hear every signal, and end when the parent does."""
+    before_exec()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
 
 
 def _wait_for(wanted: int) -> int:
