@@ -14,7 +14,7 @@ run: ## From a fresh clone to a running site at http://127.0.0.1:8000 (HOST and 
 test: ## Every test but tests/deploy, installing and starting what they need (ARGS are pytest's)
 	@exec deploy/local/test $(ARGS)
 
-test-deploy: ## The tests of the deployments (none yet)
+test-deploy: ## The tests of the deployments: real machines and containers, as root (ARGS are pytest's)
 	@exec deploy/local/test-deploy $(ARGS)
 
 lint: ## Style, types, templates, migrations

@@ -22,12 +22,16 @@ class Answer:
 
 
 class Person:
-    """Keeps cookies; `submit` gives the new prediction's id or raises with what the page said."""
+    """Keeps cookies; `submit` gives the new prediction's id or raises with what the page said.
 
-    def __init__(self, base: str, name: str, password: str) -> None:
+    `handlers` are urllib's, for a site that cannot be reached by its name.
+    """
+
+    def __init__(self, base: str, name: str, password: str, *handlers: urllib.request.BaseHandler) -> None:
         self.base, self.name, self.password = base, name, password
         self.cookies = CookieJar()
-        self.opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(self.cookies))
+        self.opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(self.cookies), *handlers)
+        self.opener.addheaders = [("Referer", f"{base}/")]  # as browsers do; Django asks for it over HTTPS
 
     def get(self, path: str) -> Answer:
         return self._open(urllib.request.Request(self.base + path))

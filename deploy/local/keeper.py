@@ -2,8 +2,8 @@
 
 `Keeper` is the parent's side. It starts `python keeper.py DIRECTORY` in a session of its own (a Ctrl-C
 in the terminal does not reach it) and asks it over a pipe to start servers. When that pipe closes, by
-`close()` or because the parent was killed, the keeper ends every process that descends from it and
-removes DIRECTORY. It needs the standard library only, and Linux.
+`close()` or because the parent was killed, the keeper ends every process that descends from it, runs what
+was registered with `at_end()` and removes DIRECTORY. It needs the standard library only, and Linux.
 """
 
 import ctypes
@@ -66,6 +66,10 @@ class Keeper:
             raise RuntimeError(f"cannot start {argv[0]}: {reply['error']}")
         return int(reply["pid"])
 
+    def at_end(self, argv: Sequence[str]) -> None:
+        """Have the keeper run this when everything that was started has ended, whatever becomes of this process."""
+        self._ask({"at_end": list(argv)})
+
     def status(self, pid: int) -> int | None:
         """What a process ended with, as `subprocess` counts it (-9: killed by SIGKILL); None while it runs."""
         status: int | None = self._ask({"status": pid})["status"]
@@ -120,10 +124,13 @@ def main(directory: str) -> None:
     adopt_orphans()
     parent = os.getppid()
     ends: dict[int, int] = {}
+    last: list[list[str]] = []
     while line := _next_line(parent):
         order = json.loads(line)
-        os.write(1, json.dumps(_answer(order, ends)).encode() + b"\n")
+        os.write(1, json.dumps(_answer(order, ends, last)).encode() + b"\n")
     _end_all(ends)
+    for argv in last:
+        subprocess.run(argv, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     shutil.rmtree(directory, ignore_errors=True)
 
 
@@ -132,9 +139,12 @@ def adopt_orphans() -> None:
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def _answer(order: dict[str, Any], ends: dict[int, int]) -> dict[str, object]:
+def _answer(order: dict[str, Any], ends: dict[int, int], last: list[list[str]]) -> dict[str, object]:
     if "status" in order:
         return {"status": _statuses.get(order["status"])}
+    if "at_end" in order:
+        last.append(order["at_end"])
+        return {}
     try:
         pid = _start(order)
     except (OSError, LookupError, subprocess.SubprocessError) as error:
