@@ -37,6 +37,7 @@ COMMANDS = {
     "retrain": "mlmodels",
     "rollback": "mlmodels",
     "setup_demo": "mlmodels",
+    "first_administrator": "serving_site.accounts",
     "runworker": "serving_site.jobs",
     "sweep": "serving_site.jobs",
 }

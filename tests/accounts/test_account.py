@@ -1,12 +1,15 @@
 """One's own account: password forgotten, changed or first set; name and address; signing up where that is open."""
 
+import io
 import re
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from django.conf import settings as site
 from django.contrib.auth.tokens import default_token_generator
 from django.core import mail
+from django.core.management import call_command
 from django.test import Client
 from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
@@ -69,6 +72,18 @@ def test_the_link_of_the_first_run_sets_a_password_and_signs_in(db: None) -> Non
     form = client.get(f"/accounts/password/reset/{key}/{default_token_generator.make_token(new)}/", follow=True)
     client.post(form.redirect_chain[-1][0], {"new_password1": NEW, "new_password2": NEW})
     assert client.get("/").status_code == 200
+
+
+def test_installers_get_the_first_administrators_link_until_there_is_a_password(db: None) -> None:
+    said = io.StringIO()
+    call_command("first_administrator", stdout=said)
+    client = Client()
+    link = said.getvalue().split()[-1]
+    form = client.get(urlsplit(link).path, follow=True)
+    client.post(form.redirect_chain[-1][0], {"new_password1": NEW, "new_password2": NEW})
+    assert client.get("/admin/").status_code == 200
+    call_command("first_administrator", stdout=said)
+    assert said.getvalue().splitlines()[-1] == "The first administrator has a password already."
 
 
 def test_changing_the_password_ends_the_other_sessions(alice: User) -> None:
