@@ -5,18 +5,19 @@ A wrong value stops the start with one sentence (`ImproperlyConfigured`).
 """
 
 import os
+import re
 import secrets
 import socket
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import django_stubs_ext
 import environ
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
-from serving_site import logs
+from serving_site import logs, storage_url
 
 django_stubs_ext.monkeypatch()  # generic classes such as ModelAdmin[Release] at run time
 
@@ -201,33 +202,20 @@ MODEL_REPOSITORY = Path(env.str("MODEL_REPOSITORY", default=str(DATA_DIR / "mode
 PUSH_WAIT_S = env.float("PUSH_WAIT_S", default=600.0)
 
 STORAGE_URL = env.str("STORAGE_URL", default=(DATA_DIR / "files").as_uri())
-_storage = urlsplit(STORAGE_URL)
-_STORAGES = {"file": "serving_site.storage.LocalStorage", "site": "serving_site.storage.SiteStorage"}
-if _storage.scheme not in _STORAGES:
-    raise ImproperlyConfigured(f"STORAGE_URL starts with {_storage.scheme!r}: expected file:// or site://.")
-if _storage.scheme == "file" and (_storage.netloc or not _storage.path.startswith("/")):
-    raise ImproperlyConfigured(f"STORAGE_URL is {STORAGE_URL!r}: expected file:///an/absolute/folder.")
-if _storage.scheme == "site" and (not _storage.hostname or _storage.path.strip("/")):
-    raise ImproperlyConfigured(f"STORAGE_URL is {STORAGE_URL!r}: expected site://host:port.")
-if _storage.scheme == "site" and not env.str("SECRET_KEY", default=""):
-    raise ImproperlyConfigured("STORAGE_URL=site:// needs SECRET_KEY: the web host and its workers share it.")
-
-
-def _file_storage(area: str) -> dict[str, object]:
-    base = f"{unquote(_storage.path)}/{area}" if _storage.scheme == "file" else f"{_storage.netloc}/{area}"
-    return {"BACKEND": _STORAGES[_storage.scheme], "OPTIONS": {"base": base}}
-
-
+_file_storages = storage_url.storages_of(STORAGE_URL, has_secret=bool(env.str("SECRET_KEY", default="")))
 STORAGES = {
-    "default": _file_storage("uploads"),
-    "artifacts": _file_storage("artifacts"),
-    "uploads": _file_storage("uploads"),
+    "default": _file_storages["uploads"],
+    **_file_storages,
     "staticfiles": {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
         if DEBUG
         else "whitenoise.storage.CompressedManifestStaticFilesStorage"
     },
 }
+ACCEL_REDIRECT = env.str("ACCEL_REDIRECT", default="")
+if not re.fullmatch(r"(/[a-z0-9/_-]+/)?", ACCEL_REDIRECT):
+    raise ImproperlyConfigured(f"ACCEL_REDIRECT is {ACCEL_REDIRECT!r}: expected a place of the proxy's, /protected/.")
+BACKUP_DIR = Path(env.str("BACKUP_DIR", default=str(DATA_DIR / "backups"))).resolve()
 STATIC_URL = "/static/"
 STATIC_ROOT = DATA_DIR / "static"
 WHITENOISE_MANIFEST_STRICT = False  # a page without its style is better than no page

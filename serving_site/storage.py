@@ -1,5 +1,7 @@
 """The two storages of files, `artifacts` and `uploads`: a folder on one machine, or the web host over HTTP.
 
+A third kind, a bucket, stands in `serving_site.storage_s3`.
+
 No path is ever stored in a row: a file's name is the hash of an artifact's bytes or the key of an upload.
 """
 
@@ -15,6 +17,7 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,6 +31,9 @@ NAME = re.compile(r"[0-9a-f][0-9a-f-]{15,79}")
 
 
 CHUNK = 1024 * 1024
+DRAFT = ".draft-"
+FILE_MODE, FOLDER_MODE = 0o640, 0o750
+"""A proxy in the site's group may read what it is told to send."""
 
 
 def worker_key() -> str:
@@ -57,12 +63,12 @@ class LocalStorage(FileSystemStorage):
 
     def _save(self, name: str, content: Any) -> str:
         target = Path(self.path(name))
-        is_new = not target.parent.exists()
-        target.parent.mkdir(parents=True, exist_ok=True)
+        is_new = self._make_folder(target.parent)
         with _draft(target.parent) as draft:
             for chunk in content.chunks():
                 draft.write(chunk)
             draft.flush()
+            os.fchmod(draft.fileno(), FILE_MODE)
             os.fsync(draft.fileno())
             Path(draft.name).replace(target)
         _sync_folder(target.parent)
@@ -70,11 +76,39 @@ class LocalStorage(FileSystemStorage):
             _sync_folder(target.parent.parent)
         return name
 
+    def _make_folder(self, folder: Path) -> bool:
+        """Whether it had to be made; so are the folders above it that are ours."""
+        if folder.exists():
+            return False
+        base = Path(self.location)
+        for one in (base.parent, base, folder):
+            if not one.exists():
+                one.mkdir(parents=True, exist_ok=True)
+                one.chmod(FOLDER_MODE)
+        return True
+
+    def stored(self) -> Iterator[tuple[str, datetime]]:
+        """The name of each file, and when it was written."""
+        return (each for each in self._files() if NAME.fullmatch(each[0]))
+
+    def forget_drafts(self, before: datetime) -> int:
+        """Remove what a killed process left half written; returns how many there were."""
+        left = [name for name, at in self._files() if name.startswith(DRAFT) and at < before]
+        for name in left:
+            for path in Path(self.location).glob(f"??/{name}"):
+                path.unlink(missing_ok=True)
+        return len(left)
+
+    def _files(self) -> Iterator[tuple[str, datetime]]:
+        for path in Path(self.location).glob("??/*"):
+            with contextlib.suppress(FileNotFoundError):
+                yield path.name, datetime.fromtimestamp(path.stat().st_mtime, UTC)
+
 
 @contextlib.contextmanager
 def _draft(folder: Path) -> Iterator[IO[bytes]]:
     """A temporary file in `folder`; what is still there at the end is removed."""
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=".draft-", delete=False) as file:
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=DRAFT, delete=False) as file:
         try:
             yield file
         finally:

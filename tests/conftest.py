@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests import distribution
 from tests.processes import SiteProcesses
-from tests.services import PostgreSQL, RabbitMQ
+from tests.services import Buckets, PostgreSQL, RabbitMQ
 from tests.session import GROUND
 
 CHROMIUM_ARGUMENTS = [
@@ -133,6 +133,12 @@ def rabbitmq() -> RabbitMQ:
 def postgres() -> PostgreSQL:
     """A private cluster; ask it for a database of the test's own: `postgres.createdb("name")` returns its URL."""
     return PostgreSQL(GROUND)
+
+
+@pytest.fixture(scope="session")
+def buckets() -> Buckets:
+    """A private service that speaks S3; `buckets.new()` returns the STORAGE_URL of a bucket of the test's own."""
+    return Buckets(GROUND)
 
 
 @pytest.fixture

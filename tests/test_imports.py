@@ -16,12 +16,15 @@ PACKAGES = ("serving_site", "mlmodels", "predictions")
 # Each line may import itself and the lines above. A name stands for the module and everything below it that has no
 # line of its own. A new module gets a line, or a place in one.
 LAYERS = [
-    "serving_site serving_site.logs",
+    "serving_site serving_site.logs serving_site.storage_url",
     "serving_site.settings",
     "serving_site.words",
     "serving_site.charts",
     "serving_site.postgresql",
-    "serving_site.broker serving_site.errors serving_site.storage serving_site.outages serving_site.uploads",
+    (
+        "serving_site.broker serving_site.errors serving_site.storage serving_site.storage_s3 serving_site.outages "
+        "serving_site.uploads"
+    ),
     "serving_site.jobs",
     "serving_site.accounts",
     "serving_site.files serving_site.health serving_site.banner",
@@ -176,11 +179,15 @@ def role_of(module: str) -> str:
     """Which requirements a module may use: those of the leanest host that imports it."""
     if module.startswith("mlmodels.training") and line_of(module) != KEEPS_CHILDREN:
         return "train"
+    if module == "serving_site.storage_s3":
+        return "s3"
     return "worker" if module.startswith(("mlmodels.architectures", "mlmodels.ink", "mlmodels.executor")) else "web"
 
 
 def declared(role: str) -> set[str]:
     """The distributions that a role asks for by name, with those of the roles below it."""
+    if role == "s3":
+        return {*declared("web"), "django-storages", "boto3", "botocore"}  # the last two: its extra of that name
     wanted = {"torch"} if role != "web" else set()
     for line in (REPOSITORY / "requirements" / f"{role}.in").read_text().splitlines():
         if line.startswith("-r "):

@@ -1,10 +1,13 @@
-"""The two storages: a folder whose files appear whole or not at all, and the web host's files over HTTP."""
+"""The storages: a folder or a bucket whose files appear whole or not at all, and the web host's files over HTTP."""
 
 import os
 import resource
 import signal
 import socket
+import stat
+import tempfile
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +19,9 @@ from django.core.files.storage import storages
 from django.test import Client, override_settings
 
 from serving_site.storage import LocalStorage, SiteStorage, worker_key
+from serving_site.storage_s3 import BucketStorage
+from serving_site.storage_url import storages_of
+from tests.services import Buckets
 
 NAME = "a" * 64
 
@@ -25,19 +31,110 @@ def local(tmp_path: Path) -> LocalStorage:
     return LocalStorage(str(tmp_path / "files"))
 
 
+@pytest.fixture
+def bucket(buckets: Buckets, monkeypatch: pytest.MonkeyPatch) -> BucketStorage:
+    for name, value in buckets.environment.items():
+        monkeypatch.setenv(name, value)
+    return make_bucket(buckets.new())
+
+
+def make_bucket(url: str) -> BucketStorage:
+    return BucketStorage(**storages_of(url, has_secret=True)["artifacts"]["OPTIONS"])
+
+
+@pytest.fixture(params=["local", "bucket"])
+def storage(request: pytest.FixtureRequest) -> LocalStorage | BucketStorage:
+    """Each kind that keeps files itself."""
+    kept: LocalStorage | BucketStorage = request.getfixturevalue(request.param)
+    return kept
+
+
 def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.rglob("*") if path.is_file())
 
 
-def test_a_file_comes_back_as_it_was_and_can_be_written_again(local: LocalStorage, tmp_path: Path) -> None:
-    for content in (b"one", b"another"):
-        assert local.save(NAME, ContentFile(content)) == NAME
-        with local.open(NAME) as file:
+def names(storage: LocalStorage | BucketStorage) -> list[str]:
+    return sorted(name for name, _ in storage.stored())
+
+
+def test_a_file_comes_back_as_it_was_and_can_be_written_again(storage: LocalStorage | BucketStorage) -> None:
+    started = datetime.now(UTC) - timedelta(seconds=2)
+    for content in (b"one", b"another", b""):
+        assert storage.save(NAME, ContentFile(content)) == NAME
+        with storage.open(NAME) as file:
             assert file.read() == content
+    assert names(storage) == [NAME]
+    ((_, at),) = storage.stored()
+    assert started < at < datetime.now(UTC) + timedelta(seconds=2)
+    storage.delete(NAME)
+    storage.delete(NAME)
+    assert not storage.exists(NAME)
+    with pytest.raises(FileNotFoundError):
+        storage.open(NAME)
+
+
+def test_a_large_file_goes_into_a_bucket_in_parts_and_comes_back_whole(bucket: BucketStorage) -> None:
+    content = os.urandom(9_000_000)
+    with tempfile.TemporaryFile() as file:
+        file.write(content)
+        bucket.save(NAME, File(file, name=NAME))
+        assert not file.closed
+    with bucket.open(NAME) as stored:
+        assert b"".join(stored.chunks()) == content
+
+
+def test_artifacts_and_uploads_do_not_meet_in_a_bucket(buckets: Buckets, bucket: BucketStorage) -> None:
+    url = buckets.new()
+    one, other = (BucketStorage(**each["OPTIONS"]) for each in storages_of(url, has_secret=True).values())
+    one.save(NAME, ContentFile(b"x"))
+    other.save("b" * 64, ContentFile(b"x"))
+    assert buckets.keys(url) == [f"of/a/site/artifacts/{NAME}", f"of/a/site/uploads/{'b' * 64}"]
+    assert (names(one), names(other)) == ([NAME], ["b" * 64])
+    assert not one.exists("b" * 64)
+
+
+@pytest.mark.parametrize("wrong", ["no-such-bucket", "nobody-listens"])
+def test_a_bucket_that_is_not_there_is_an_error_and_no_missing_file(
+    buckets: Buckets, bucket: BucketStorage, monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    """A worker would take a version out of service for a file that is gone."""
+    monkeypatch.setattr("serving_site.storage_s3.ATTEMPTS", 1)
+    endpoint = buckets.endpoint if wrong == "no-such-bucket" else "http://127.0.0.1:9"
+    away = make_bucket(f"s3://{wrong}?endpoint_url={endpoint}")
+    for act in (away.open, away.exists, lambda name: away.save(name, ContentFile(b"x")), lambda _: names(away)):
+        with pytest.raises(OSError, match=r"bucket|Bucket") as error:
+            act(NAME)
+        assert not isinstance(error.value, FileNotFoundError)
+
+
+def test_the_endpoint_may_come_from_the_environment(
+    buckets: Buckets, bucket: BucketStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", buckets.endpoint)
+    storage = make_bucket(buckets.new().partition("?")[0])
+    storage.save(NAME, ContentFile(b"x"))
+    assert names(storage) == [NAME]
+
+
+def test_files_of_a_folder_are_for_the_site_and_its_group(local: LocalStorage, tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        local.save(NAME, ContentFile(b"x"))
+    finally:
+        os.umask(before)
+    place = Path(local.path(NAME))
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (place, place.parent, tmp_path / "files")] == [
+        0o640, 0o750, 0o750
+    ]  # fmt: skip
+
+
+def test_a_draft_that_a_killed_process_left_is_forgotten_later(local: LocalStorage, tmp_path: Path) -> None:
+    local.save(NAME, ContentFile(b"x"))
+    (Path(local.path(NAME)).parent / ".draft-1").write_bytes(b"half")
+    assert names(local) == [NAME]
+    assert local.forget_drafts(datetime.now(UTC) - timedelta(hours=1)) == 0
+    assert local.forget_drafts(datetime.now(UTC) + timedelta(hours=1)) == 1
     assert files(tmp_path) == [NAME]
-    local.delete(NAME)
-    local.delete(NAME)
-    assert not local.exists(NAME)
 
 
 class BreaksOff(File[bytes]):
@@ -46,15 +143,18 @@ class BreaksOff(File[bytes]):
         raise OSError("the sender is gone")
 
 
-def test_what_breaks_off_leaves_nothing_and_what_was_there(local: LocalStorage, tmp_path: Path) -> None:
+def test_what_breaks_off_leaves_nothing_and_what_was_there(
+    storage: LocalStorage | BucketStorage, tmp_path: Path
+) -> None:
     with pytest.raises(OSError, match="the sender is gone"):
-        local.save(NAME, BreaksOff(None))
-    assert files(tmp_path) == []
-    local.save(NAME, ContentFile(b"whole"))
+        storage.save(NAME, BreaksOff(None))
+    assert (names(storage), files(tmp_path)) == ([], [])
+    storage.save(NAME, ContentFile(b"whole"))
     with pytest.raises(OSError, match="the sender is gone"):
-        local.save(NAME, BreaksOff(None))
-    assert files(tmp_path) == [NAME]
-    with local.open(NAME) as file:
+        storage.save(NAME, BreaksOff(None))
+    assert names(storage) == [NAME]
+    assert len(files(tmp_path)) <= 1
+    with storage.open(NAME) as file:
         assert file.read() == b"whole"
 
 
@@ -84,14 +184,14 @@ BAD_NAMES = [
 ]
 
 
-@pytest.mark.parametrize("name", BAD_NAMES)
-def test_no_name_but_a_hash_or_a_uuid_reaches_the_disk(local: LocalStorage, tmp_path: Path, name: str) -> None:
-    for act in (local.open, local.delete, local.exists, lambda name: local.save(name, ContentFile(b"x"))):
-        with pytest.raises((ValueError, OSError, SuspiciousFileOperation)):
-            act(name)
-    with pytest.raises(ValueError, match="not a stored file's name"):
-        SiteStorage("127.0.0.1:1/uploads").open(name)
-    assert files(tmp_path) == []
+def test_no_name_but_a_hash_or_a_uuid_reaches_a_storage(storage: LocalStorage | BucketStorage, tmp_path: Path) -> None:
+    for name in BAD_NAMES:
+        for act in (storage.open, storage.delete, storage.exists, lambda name: storage.save(name, ContentFile(b"x"))):
+            with pytest.raises((ValueError, SuspiciousFileOperation)):
+                act(name)
+        with pytest.raises(ValueError, match="not a stored file's name"):
+            SiteStorage("127.0.0.1:1/uploads").open(name)
+    assert (names(storage), files(tmp_path)) == ([], [])
 
 
 @pytest.mark.parametrize("name", [NAME, "2e8e3027-9ff6-4743-a522-acce655b6f90"])

@@ -1,4 +1,4 @@
-"""Web and worker with no folder in common: artifacts, pictures and previews travel over HTTP."""
+"""Web and worker with no folder in common: artifacts, pictures and previews travel over HTTP, or by a bucket."""
 
 import io
 import re
@@ -11,7 +11,7 @@ from PIL import Image
 from tests.installs import Install
 from tests.processes import Process, Web, wait_until
 from tests.rows import ended, prediction, query
-from tests.services import PostgreSQL, RabbitMQ
+from tests.services import Buckets, PostgreSQL, RabbitMQ
 
 
 @pytest.fixture
@@ -26,6 +26,14 @@ def start(install: Install) -> tuple[Web, Process]:
     web = install.web()
     elsewhere = {"DATA_DIR": f"{install.folder}/worker", "STORAGE_URL": web.url.replace("http://", "site://")}
     return web, install.worker(wait_for="worker_started", **elsewhere)
+
+
+def start_with_a_bucket(install: Install, buckets: Buckets) -> str:
+    """The STORAGE_URL by which a web process and a worker with a disk of its own find what the other has written."""
+    install.environment |= buckets.environment | {"STORAGE_URL": buckets.new()}
+    install.web()
+    install.worker(wait_for="worker_started", DATA_DIR=f"{install.folder}/worker")
+    return install.environment["STORAGE_URL"]
 
 
 def png(level: int) -> bytes:
@@ -57,6 +65,26 @@ def test_a_picture_is_answered_where_web_and_worker_share_no_folder(install: Ins
     assert {version["weights_sha256"], version["manifest_sha256"], *uploads} <= set(on_web)
     assert len(uploads) == 2
     assert sorted(on_worker) == sorted([version["weights_sha256"], version["manifest_sha256"]])  # its cache alone
+
+
+def test_a_picture_is_answered_where_a_bucket_keeps_the_files(install: Install, buckets: Buckets) -> None:
+    url = start_with_a_bucket(install, buckets)
+    install.serve(["picture"])
+    web = next(one for one in install.processes if isinstance(one, Web))
+    alice = install.log_in(web)
+    key = alice.submit_file("zoo-picture", "x", "bright.png", png(200))
+    row = ended(install, key)
+    assert (row["status"], row["label"]) == ("succeeded", "high"), row
+    (address,) = set(re.findall(r'src="(/files/[0-9a-f-]{36}/)"', alice.get(f"/predictions/{key}/").text))
+    preview = Image.open(io.BytesIO(alice.read(address)))
+    assert (preview.size, preview.convert("L").getpixel((3, 3))) == ((12, 9), 200)
+
+    (version,) = query(install, "SELECT * FROM mlmodels_modelversion")
+    artifacts = {version["weights_sha256"], version["manifest_sha256"]}
+    uploads = {str(one["id"]) for one in query(install, "SELECT id FROM predictions_upload")}
+    assert {name.rpartition("/")[2] for name in buckets.keys(url)} == artifacts | uploads
+    assert set(stored(install.folder / "worker")) == artifacts  # its cache alone
+    assert not (install.folder / "data" / "files").exists()
 
 
 def test_a_worker_that_cannot_reach_the_files_takes_no_version_out_of_service(install: Install) -> None:
