@@ -12,8 +12,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from django.contrib import messages
-from django.core.files.storage import storages
-from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotModified
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotModified
 from django.shortcuts import redirect, render
 from django.utils.cache import add_never_cache_headers
 from django.utils.http import parse_etags, quote_etag
@@ -22,6 +21,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from mlmodels import releases, signature
 from predictions import dispatch, display, lineage
 from predictions.models import Prediction, PredictionQuerySet, Upload
+from serving_site import files
 from serving_site.accounts.models import User
 from serving_site.jobs.models import Status
 from serving_site.words import duration
@@ -141,9 +141,12 @@ def prediction_delete(request: HttpRequest, key: uuid.UUID) -> HttpResponse:
 def file(request: HttpRequest, key: uuid.UUID) -> HttpResponseBase:
     """A preview that an executor drew for this person. What people uploaded is never sent back to a browser."""
     upload = Upload.objects.filter(pk=key, owner=cast(User, request.user), is_preview=True).first()
-    if upload is None or not storages["uploads"].exists(str(upload.pk)):
+    if upload is None:
         raise Http404
-    response = FileResponse(storages["uploads"].open(str(upload.pk)), content_type="image/png")
+    try:
+        response = files.download("uploads", str(upload.pk), "image/png")
+    except FileNotFoundError:
+        raise Http404 from None
     response["Content-Disposition"] = f'inline; filename="preview-{upload.pk}.png"'
     response["Content-Security-Policy"] = "default-src 'none'; sandbox"
     response["X-Content-Type-Options"] = "nosniff"
