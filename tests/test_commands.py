@@ -149,8 +149,9 @@ def test_a_worker_is_refused_where_the_site_works_by_itself(db: None) -> None:
         (("--slots", "0"), "--slots is 0: expected 1 or more."),
         (
             ("--queue", "post.v1"),
-            "--queue 'post.v1' is unknown: expected one of check.v1, evaluate.v1, train.v1, infer.v1.",
+            "The queue 'post.v1' is unknown: expected one of check.v1, evaluate.v1, train.v1, infer.v1.",
         ),
+        (("--queue", "train.v1", "--except", "train.v1"), "--except leaves no queue to work on."),
     ],
 )
 def test_a_worker_with_wrong_options_is_refused(arguments: tuple[str, ...], sentence: str) -> None:

@@ -15,7 +15,7 @@ import structlog
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
-from serving_site.jobs import lease, sql, sweep
+from serving_site.jobs import lease, sql, supervisor, sweep
 from serving_site.jobs.drain import drain, stopping
 from serving_site.jobs.kinds import KINDS, Kind
 from serving_site.jobs.models import Worker
@@ -104,6 +104,10 @@ class WorkerProcess:
         """Whether every actor thread still lives: without one the worker would look alive and do less."""
         return all(thread.is_alive() for thread in self.dramatiq.workers)
 
+    def hears(self) -> bool:
+        """Whether the broker lets this process listen to each of its queues."""
+        return all(thread.consumer is not None for thread in self.dramatiq.consumers.values())
+
     def _first_drain(self) -> None:
         be_patient()
         for kind in self.kinds:
@@ -186,11 +190,16 @@ def run_until_told(process: WorkerProcess) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: told.set())
     process.start()
+    is_ready = False
     while not told.wait(1.0):
         if not process.is_whole():
             log.error("actor_thread_lost")
             process.stop()
             return 1
+        if not is_ready and process.hears():
+            is_ready = True
+            supervisor.notify("READY=1")
+    supervisor.notify("STOPPING=1")
     process.stop()
     return 0
 
