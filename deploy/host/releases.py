@@ -101,8 +101,7 @@ def _packages(machine: Machine, release: Path) -> Path:
     shutil.chown(venv, BUILD_USER, BUILD_USER)
     try:
         machine.run("python3", "-m", "venv", venv, user=BUILD_USER)
-        pip: list[str | Path] = [venv / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input",
-               "--no-cache-dir"]  # fmt: skip
+        pip: list[str | Path] = [venv / "bin/python", "-m", "pip", "install", "--quiet", "--no-cache-dir"]
         machine.run(
             *pip, "--require-hashes", *(one for file in files for one in ("--requirement", file)), user=BUILD_USER
         )
