@@ -18,7 +18,7 @@ from tests.session import REPOSITORY
 from tests.trees import copy_tree
 
 REQUIREMENTS = REPOSITORY / "requirements"
-ROLES = ("web", "worker", "train", "dev")
+ROLES = ("web", "worker", "train", "deploy", "dev")
 NAME = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==", re.MULTILINE)
 PINNED = re.compile(r"^\S+==\S+", re.MULTILINE)
 
@@ -44,6 +44,7 @@ def test_a_web_host_installs_no_model_code_and_torch_stands_apart() -> None:
 def test_each_role_pins_the_versions_of_the_one_below_it() -> None:
     lines = {role: set(PINNED.findall((REQUIREMENTS / f"{role}.txt").read_text())) for role in ROLES}
     assert lines["web"] <= lines["worker"] <= lines["train"] <= lines["dev"]
+    assert lines["deploy"] <= lines["dev"]
 
 
 def run_script(tree: Path, name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
