@@ -25,6 +25,7 @@ folder = Path(tempfile.mkdtemp(dir=sys.argv[1]))
 keeper = Keeper(folder)
 script = "setsid sleep 1000 & echo $! > daemon; exec sleep 1000"
 pid = keeper.start(["sh", "-c", script], env={"PATH": "/usr/bin:/bin"}, log=folder / "log", cwd=folder)
+keeper.at_end(["sh", "-c", f"test ! -e /proc/{pid} && touch {sys.argv[1]}/swept"])
 print(pid, folder, flush=True)
 signal.pause()
 """
@@ -63,6 +64,7 @@ def test_servers_and_their_daemons_end_with_the_process_that_asked_for_them(tmp_
     wait_until(lambda: not Path(folder).exists(), 10, "the folder is gone")
     assert not is_alive(int(pid))
     assert not is_alive(daemon)
+    assert (tmp_path / "swept").exists()
 
 
 @pytest.mark.parametrize("processes", [0, 2])

@@ -79,11 +79,11 @@ class Keeper:
         """The pids of everything that runs below the keeper."""
         return descendants_of(self._process.pid)
 
-    def close(self) -> None:
+    def close(self, timeout_s: float = 30) -> None:
         """End everything that was started and wait until it is gone."""
         if self._process.stdin is not None and not self._process.stdin.closed:
             self._process.stdin.close()
-        self._process.wait(timeout=30)
+        self._process.wait(timeout_s)
         if self._process.stdout is not None:
             self._process.stdout.close()
 

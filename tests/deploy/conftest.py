@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.lab import sweep, template
+from tests.deploy.lab.engine import Docker
 from tests.deploy.lab.ground import Lab
 from tests.deploy.lab.releases import Releases
 
@@ -33,7 +34,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     outcome = yield
     report = outcome.get_result()  # type: ignore[attr-defined]
     if report.failed and report.when != "teardown":
-        report.sections += [(f"machine {host.name}", host.report()) for lab in _labs for host in lab.hosts.values()]
+        report.sections += [(f"machine {one.name}", one.report()) for lab in _labs for one in lab.machines]
 
 
 def demand(problems: list[str]) -> None:
@@ -100,6 +101,13 @@ def lab() -> Iterator[Lab]:
     yield lab
     _labs.remove(lab)
     lab.close()
+
+
+@pytest.fixture(scope="session")
+def docker(lab: Lab) -> Docker:
+    """A Docker engine of this session's own, with stand-ins for the images that have to come from a registry."""
+    demand(missing_for_docker())
+    return Docker(lab)
 
 
 @pytest.fixture

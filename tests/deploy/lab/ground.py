@@ -6,12 +6,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 from deploy.local.ground import PATH
 from deploy.local.keeper import Keeper
 from tests.deploy.lab import depot, sweep
 from tests.deploy.lab.hosts import Host
+from tests.deploy.lab.metadata import Instance, Metadata
 from tests.deploy.lab.template import CACHE, kept, template
 from tests.session import REPOSITORY
 
@@ -19,8 +22,20 @@ OWN_NUMBERS = range(100, 200)
 """From which a lab takes its number when `LAB_NUMBER` does not say."""
 
 
+class Machine(Protocol):
+    """What a lab has: something with a name that tells how it is."""
+
+    name: str
+
+    def report(self) -> str:
+        """What a person would look at first when a test has failed."""
+
+
 class Lab:
-    """The network 10.77.N.0/24 with this machine and its depot at .1, and `hosts`, from .11 on."""
+    """The network 10.77.N.0/24 with this machine and its depot at .1; `machines` are what is in it.
+
+    `key` is what the tests come to every machine's root with; `owners_key` is another, for what is tested to let in.
+    """
 
     def __init__(self) -> None:
         self.number = _claim()
@@ -34,11 +49,13 @@ class Lab:
         kept.mkdir(mode=0o711)
         self.keeper = Keeper(kept)
         self.keeper.at_end([sys.executable, sweep.__file__, self.name, str(self.folder)])
-        self.hosts: dict[str, Host] = {}
+        self.machines: list[Machine] = []
+        self._hosts = 0
         try:
             self._make_groups()
             self._make_network()
-            self.key = self._make_key()
+            self.key = self._make_key("key")
+            self.owners_key = self._make_key("owners_key")
             self.start_depot(self.gateway)
         except BaseException:
             self.keeper.close()
@@ -52,24 +69,31 @@ class Lab:
         name: str,
         *,
         seed: Mapping[str, str] | None = None,
-        metadata: str = "",
+        instance: Instance | None = None,
         names: Mapping[str, str] | None = None,
     ) -> Host:
         """Boot a bare Debian 12 and return when sshd answers and root may log in with the lab's key.
 
-        `seed` gives cloud-init's NoCloud files ("user-data", "meta-data"); `metadata` is the address of a metadata
-        service, for cloud-init's Ec2 source; without both cloud-init stays disabled. `names` are further lines of
-        /etc/hosts: name to address.
+        `seed` gives cloud-init's NoCloud files ("user-data", "meta-data"), `instance` what its Ec2 source is told;
+        without both cloud-init stays disabled. `names` are further lines of /etc/hosts: name to address.
         """
-        host = Host(self, name, self.address(11 + len(self.hosts)), template())
-        self.hosts[name] = host
-        host.prepare(seed=seed, metadata=metadata, names=names or {})
+        host = Host(self, name, self.address(11 + self._hosts), template())
+        self._hosts += 1
+        self.machines.append(host)
+        if instance:
+            self.metadata.answer(host.address, instance)
+        host.prepare(seed=seed, metadata=self.metadata.address if instance else "", names=names or {})
         host.start()
         return host
 
+    @cached_property
+    def metadata(self) -> Metadata:
+        """The metadata service, started when the first instance needs it."""
+        return Metadata(self)
+
     def close(self) -> None:
         """End every machine and remove all of the lab."""
-        self.keeper.close()
+        self.keeper.close(timeout_s=90)
 
     def start_depot(self, address: str, *enter: str) -> None:
         """Serve packages at an address; `enter` is the beginning of a command, to serve in another namespace."""
@@ -118,8 +142,8 @@ class Lab:
         for way in ("-i", "-o"):
             command("iptables", "-w", "-I", "FORWARD", way, self.name, *ours, "-j", "ACCEPT")
 
-    def _make_key(self) -> Path:
-        path = self.folder / "key"
+    def _make_key(self, name: str) -> Path:
+        path = self.folder / name
         command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", self.name, "-f", str(path))
         return path
 

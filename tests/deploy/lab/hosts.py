@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from deploy.local.ground import PATH
 from deploy.local.keeper import is_alive, wait_gone
 from tests.deploy.lab import depot
+from tests.deploy.lab.metadata import ADDRESS as METADATA_ADDRESS
 from tests.processes import wait_until
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ EC2 = NO_NETWORK + (
     "datasource_list: [Ec2]\n"
     "datasource: {Ec2: {strict_id: false, max_wait: 30, timeout: 5}}\n"  # a guest has no BIOS that names Amazon
 )
-METADATA_ADDRESS = "169.254.169.254"
 
 
 class CommandFailed(AssertionError):
@@ -108,8 +108,9 @@ class Host:
         return _run([*self.ssh(user), line], stdin, timeout_s)
 
     def ssh(self, user: str = "root") -> list[str]:
-        """The beginning of an ssh command to this host with the lab's key."""
-        return [*SSH, "-i", str(self.lab.key), f"{user}@{self.address}"]
+        """The beginning of an ssh command to this host: root has the lab's key, everybody else that of its owners."""
+        key = self.lab.key if user == "root" else self.lab.owners_key
+        return [*SSH, "-i", str(key), f"{user}@{self.address}"]
 
     def inside(self, line: str, *, stdin: str | bytes = "", timeout_s: float = 120) -> str:
         """Run a shell command as root from the machine's own console: needs no network and no sshd."""
@@ -184,7 +185,8 @@ class Host:
             return f"{self.name} is off; the end of its console:\n{_tail(self.console)}"
         try:
             journal = "journalctl --boot --no-pager --lines 150 --output short-monotonic"
-            return f"{self.name}:\n{self.inside(f'systemctl --failed --plain --no-legend; {journal}', timeout_s=20)}"
+            said = self.inside(f"systemctl --failed --plain --no-legend; {journal} | grep -v ' sshd'", timeout_s=20)
+            return f"{self.name}:\n{said}"
         except (AssertionError, OSError, subprocess.TimeoutExpired) as error:
             return f"{self.name} cannot be asked ({error}); the end of its console:\n{_tail(self.console)}"
 
