@@ -3,8 +3,8 @@
 The hook may write to one socket and nothing else of ours. systemd starts this for each connection, as root and in a
 process of its own: whoever kills the hook, the connection or git does not leave half a change behind.
 
-What is said on the socket: one line of JSON, {"release": ID, "bytes": N}, then N bytes of `git archive`; back come lines
-for people, and at the end `accepted` or `refused` on a line of its own.
+What is said on the socket: one line of JSON, {"release": ID, "bytes": N}, then N bytes of `git archive`; back come
+lines for people, and at the end `accepted` or `refused` on a line of its own.
 """
 
 import json
