@@ -114,6 +114,7 @@ INSTALLED_APPS = [
     "serving_site.accounts",
     "mlmodels",
     "predictions",
+    "serving_site.keeping",
 ]
 MIDDLEWARE = [
     "serving_site.accounts.middleware.ClientAddressMiddleware",

@@ -40,6 +40,8 @@ COMMANDS = {
     "first_administrator": "serving_site.accounts",
     "runworker": "serving_site.jobs",
     "sweep": "serving_site.jobs",
+    "backup": "serving_site.keeping",
+    "restore": "serving_site.keeping",
 }
 
 

@@ -69,6 +69,7 @@ LAYERS = [
         "predictions.management"
     ),
     "serving_site.urls serving_site.wsgi",
+    "serving_site.keeping",
 ]
 RANKS = {name: rank for rank, line in enumerate(LAYERS) for name in line.split()}
 

@@ -25,6 +25,9 @@ NOT_RUN = {
     ".venv/bin/python manage.py prepare": "make run calls it",
     ".venv/bin/python manage.py runworker": "runs until told to stop; tests/faults run it",
     ".venv/bin/python manage.py runworker --slots 2": "runs until told to stop; tests/faults run it",
+    ".venv/bin/python manage.py restore data/backups/serving-site-20261124T031500.000Z.tar --replace": (
+        "stops at a site that runs; tests/keeping runs it"
+    ),
     ".venv/bin/python -m gunicorn --config deploy/local/gunicorn.conf.py": "runs until told; every install runs it",
 }
 
