@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-SITE = Path(__file__).resolve().parent.parent.parent
+SITE = Path(os.path.abspath(__file__)).parent.parent.parent  # noqa: PTH100 - a link to it, such as `current`, stays one
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 FROM_GIT = ("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_QUARANTINE_PATH")
 FROM_THE_WAY_IN = ("REMOTE_USER", "SERVING_SITE_PUSHER")

@@ -187,5 +187,8 @@ def read_variables(path: Path) -> dict[str, str]:
 
 
 def say(line: str) -> None:
-    """Tell whoever waits, at once."""
-    print(line, flush=True)
+    """Tell whoever waits, at once; nobody waits any more where a push was cut off."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        pass

@@ -31,26 +31,24 @@ def build(machine: Machine, name: str, archive: Path) -> None:
     if target.is_dir():
         say("unchanged")
         return
-    with machine.lock(f"building {name}"):
-        started = time.monotonic()
-        _is_commit(archive, name)
-        _room(machine.home, ROOM_BYTES)
-        draft = machine.releases / f".{name}"
-        try:
-            _unpack(machine, archive, draft)
-            venv = _packages(machine, draft)
-            (draft / ".venv").symlink_to(venv)
-            python = venv / "bin/python"
-            machine.attempt(python, "-m", "compileall", "-q", ".", user=BUILD_USER, cwd=draft)
-            machine.run("chown", "-hR", "root:root", draft)
-            _check(machine, draft)
-            draft.rename(target)
-        except OSError as error:
-            raise Refused(f"The release cannot be written: {error.strerror} ({error.filename}).") from None
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-        _keep(machine, archive, name)
-        say(f"Built {name} in {time.monotonic() - started:.0f} s.")
+    started = time.monotonic()
+    _is_commit(archive, name)
+    room(machine.home, ROOM_BYTES)
+    draft = machine.releases / f".{name}"
+    try:
+        _unpack(machine, archive, draft)
+        venv = _packages(machine, draft)
+        (draft / ".venv").symlink_to(venv)
+        machine.attempt(venv / "bin/python", "-m", "compileall", "-q", ".", user=BUILD_USER, cwd=draft)
+        machine.run("chown", "-hR", "root:root", draft)
+        _check(machine, draft)
+        draft.rename(target)
+    except OSError as error:
+        raise Refused(f"The release cannot be written: {error.strerror} ({error.filename}).") from None
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    _keep(machine, archive, name)
+    say(f"Built {name} in {time.monotonic() - started:.0f} s.")
 
 
 def _is_commit(archive: Path, name: str) -> None:
@@ -64,7 +62,8 @@ def _is_commit(archive: Path, name: str) -> None:
         raise Refused(f"{archive} holds the commit {commit[:12] or 'of nobody'}, not {name}.")
 
 
-def _room(folder: Path, wanted: int) -> None:
+def room(folder: Path, wanted: int) -> None:
+    """Raises Refused unless `wanted` bytes are free in `folder`."""
     free = shutil.disk_usage(folder).free
     if free < wanted:
         raise Refused(
@@ -95,7 +94,7 @@ def _packages(machine: Machine, release: Path) -> Path:
     if (venv / DONE).exists():
         return venv
     say(f"Installing the packages of requirements/{', '.join(one.name for one in files)} ...")
-    _room(machine.home, PACKAGES_BYTES[machine.role])
+    room(machine.home, PACKAGES_BYTES[machine.role])
     shutil.rmtree(venv, ignore_errors=True)
     venv.mkdir(parents=True)
     shutil.chown(venv, BUILD_USER, BUILD_USER)
@@ -122,6 +121,7 @@ def _check(machine: Machine, release: Path) -> None:
     machine.manage(release, "check", "--deploy", "--fail-level", "WARNING")
     if "web" in machine.units:
         machine.manage(release, "makemigrations", "--check", "--dry-run")
+        machine.manage(release, "check_migrations")
 
 
 def _keep(machine: Machine, archive: Path, name: str) -> None:
@@ -137,15 +137,14 @@ def _keep(machine: Machine, archive: Path, name: str) -> None:
 
 def prune(machine: Machine, keep: int) -> None:
     """Remove all but the newest `keep` releases, the running one and the one before, and packages nobody uses."""
-    with machine.lock("pruning"):
-        protected = {machine.named_by("current"), machine.named_by("previous")}
-        found = sorted(machine.releases.glob("[0-9a-f]*"), key=lambda one: one.stat().st_mtime, reverse=True)
-        gone = [one for one in found[max(keep, 0) :] if one.name not in protected]
-        for one in gone:
-            shutil.rmtree(one)
-            machine.archives.joinpath(f"{one.name}.tar.gz").unlink(missing_ok=True)
-        used = {(one / ".venv").resolve() for one in machine.releases.glob("[0-9a-f]*")}
-        unused = [one for one in machine.venvs.iterdir() if one.resolve() not in used] if machine.venvs.is_dir() else []
-        for one in unused:
-            shutil.rmtree(one)
+    protected = {machine.named_by("current"), machine.named_by("previous")}
+    found = sorted(machine.releases.glob("[0-9a-f]*"), key=lambda one: one.stat().st_mtime, reverse=True)
+    gone = [one for one in found[max(keep, 0) :] if one.name not in protected]
+    for one in gone:
+        shutil.rmtree(one)
+        machine.archives.joinpath(f"{one.name}.tar.gz").unlink(missing_ok=True)
+    used = {(one / ".venv").resolve() for one in machine.releases.glob("[0-9a-f]*")}
+    unused = [one for one in machine.venvs.iterdir() if one.resolve() not in used] if machine.venvs.is_dir() else []
+    for one in unused:
+        shutil.rmtree(one)
     say(f"Removed {len(gone)} releases and {len(unused)} sets of packages.")

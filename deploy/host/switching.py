@@ -20,20 +20,6 @@ WATCH_S = 5
 
 def switch(machine: Machine, name: str) -> None:
     """Serve with the release `name`. Raises Refused, with everything as before, where it does not become healthy."""
-    with machine.lock(f"switching to {name}"):
-        _switch(machine, name)
-
-
-def back(machine: Machine) -> None:
-    """Serve with the release that ran before; the database stays as it is, which earlier code can live with."""
-    with machine.lock("going back"):
-        previous = machine.named_by("previous")
-        if previous is None or previous == machine.named_by("current"):
-            raise Refused("No earlier release is kept here.")
-        _switch(machine, previous)
-
-
-def _switch(machine: Machine, name: str) -> None:
     release, old = machine.release(name), machine.named_by("current")
     if not release.is_dir():
         raise Refused(f"{name} was not built here: `serving-site build` makes it.")
@@ -71,6 +57,14 @@ def _undone_on_failure(machine: Machine, name: str, old: str | None) -> Iterator
         elif old is None:
             _end(machine, _units(machine, name))
         raise
+
+
+def back(machine: Machine) -> None:
+    """Serve with the release that ran before; the database stays as it is, which earlier code can live with."""
+    previous = machine.named_by("previous")
+    if previous is None or previous == machine.named_by("current"):
+        raise Refused("No earlier release is kept here.")
+    switch(machine, previous)
 
 
 def _units(machine: Machine, name: str) -> list[str]:
@@ -189,9 +183,8 @@ def _instances(machine: Machine) -> list[str]:
 
 def stop(machine: Machine) -> None:
     """End this host's part after what it holds, now and at each start of the machine."""
-    with machine.lock("stopping"):
-        ended = _instances(machine)
-        _end(machine, ended)
+    ended = _instances(machine)
+    _end(machine, ended)
     say(f"Ended {', '.join(ended)}." if ended else "unchanged")
 
 
