@@ -189,7 +189,7 @@ def test_make_run_serves_a_fresh_clone_and_again_without_training_twice(
 ) -> None:
     first = MakeRun(tree, tmp_path / "first.log")
     make_run.append(first)
-    first.wait_until_up(180)
+    first.wait_until_up(400)
     with urllib.request.urlopen(f"{first.url}/accounts/login/") as page:
         assert "<form" in page.read().decode()
     assert (tree / "data" / "secret_key").stat().st_mode & 0o777 == 0o600

@@ -115,7 +115,7 @@ def test_retrain_in_the_foreground_answers_programs_with_one_object(running: Run
 def test_predictions_are_answered_while_a_worker_trains_and_its_message_is_long_acknowledged(
     running: Running, before: Any, request: pytest.FixtureRequest
 ) -> None:
-    take(running, pause_s=2)
+    take(running, pause_s=5)
     with command(running, "retrain", "sleepy", "--epochs", "4", "--queue") as run:
         until(running, "running", "fit", after=before)
         if not running.install.is_embedded:
