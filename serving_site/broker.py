@@ -11,11 +11,15 @@ from typing import Any
 import dramatiq.brokers.rabbitmq as upstream
 import pika
 from dramatiq.broker import MessageProxy
+from dramatiq.common import xq_name
 
 # With attempts at 2 the worst publish to a hung broker takes about 4 s; one reconnect must stay possible, because
 # the broker drops connections that were idle.
 upstream.MAX_ENQUEUE_ATTEMPTS = 2
 upstream.MAX_DECLARE_ATTEMPTS = 2
+
+
+QUORUM = {"x-queue-type": "quorum"}
 
 
 class Consumer(upstream._RabbitmqConsumer):  # noqa: SLF001 - the class has no public name
@@ -41,12 +45,16 @@ class Consumer(upstream._RabbitmqConsumer):  # noqa: SLF001 - the class has no p
 
 
 class Broker(upstream.RabbitmqBroker):
-    """RabbitMQ at `amqp_url`, with every wait bounded and a connection name that an operator recognises."""
+    """RabbitMQ at `amqp_url`, with every wait bounded and a connection name that an operator recognises.
+
+    Several addresses with commas between them are the nodes of one cluster; the first that answers is used. With
+    `quorum`, what is declared lives on as long as most of them do.
+    """
 
     def __init__(self, *, amqp_url: str, quorum: bool = False, **options: Any) -> None:
         super().__init__(**options)
         self.quorum = quorum
-        self.parameters = _parameters(amqp_url)
+        self.parameters = [_parameters(url) for url in amqp_url.split(",")]
 
     @property
     def consumer_class(self) -> type[Consumer]:
@@ -55,8 +63,15 @@ class Broker(upstream.RabbitmqBroker):
     def _build_queue_arguments(self, queue_name: str) -> dict[str, Any]:
         arguments: dict[str, Any] = super()._build_queue_arguments(queue_name)  # type: ignore[no-untyped-call]
         if self.quorum:
-            arguments["x-queue-type"] = "quorum"
+            arguments |= QUORUM
         return arguments
+
+    def _declare_xq_queue(self, queue_name: str) -> Any:
+        # Upstream's is a classic one: while the node that it lives on is down, nobody can declare it.
+        if not self.quorum:
+            return super()._declare_xq_queue(queue_name)  # type: ignore[no-untyped-call]
+        arguments = {"x-message-ttl": upstream.DEAD_MESSAGE_TTL, **QUORUM}
+        return self.channel.queue_declare(queue=xq_name(queue_name), durable=True, arguments=arguments)
 
     def depth(self, queue_name: str) -> int:
         """How many messages are ready in the queue; re-declares it. Raises what the connection raises."""

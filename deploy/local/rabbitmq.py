@@ -15,19 +15,24 @@ BIN = Path("/usr/lib/rabbitmq/bin")
 
 
 class RabbitMQ:
-    """A private broker node. `url(vhost)` of a vhost that `new_vhost()` made is a RABBITMQ_URL."""
+    """A private broker node. `url(vhost)` of a vhost that `new_vhost()` made is a RABBITMQ_URL.
+
+    With `beside` it joins that node's cluster.
+    """
 
     username = "site"
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, ground: Ground, beside: "RabbitMQ | None" = None) -> None:
         if not (BIN / "rabbitmq-server").exists():
             raise Missing("RabbitMQ is not installed (Debian: rabbitmq-server)")
         self._ground = ground
         self._user = server_user("rabbitmq")
-        self.folder = ground.folder("rabbitmq", self._user)
-        self.log = ground.directory / "rabbitmq.log"
-        self.password = secrets.token_hex(16)
-        self.port, self._distribution_port, self._epmd_port = free_ports(3)
+        self.port, self._distribution_port, self.epmd_port = free_ports(3)
+        self.folder = ground.folder(f"rabbitmq-{self.port}", self._user)
+        self.log = ground.directory / f"rabbitmq-{self.port}.log"
+        self.password, self.cookie = secrets.token_hex(16), secrets.token_hex(20).upper()
+        if beside:
+            self.password, self.cookie, self.epmd_port = beside.password, beside.cookie, beside.epmd_port
         self.node = f"site-{self.port}@localhost"
         self.pid = 0
         self._vhosts: list[str] = []
@@ -35,9 +40,14 @@ class RabbitMQ:
         self._write("plugins", "[].\n")
         # localhost is known without a resolver process, and whatever the machine's hosts file says.
         self._write("inetrc", '{lookup, [file]}.\n{host, {127,0,0,1}, ["localhost"]}.\n')
-        self._write(".erlang.cookie", secrets.token_hex(20).upper(), mode=0o400)
-        self._start_epmd()
+        self._write(".erlang.cookie", self.cookie, mode=0o400)
+        if not beside:
+            self._start_epmd()
         self.start()
+        if beside:
+            self.ctl("stop_app")
+            self.ctl("join_cluster", beside.node)
+            self.ctl("start_app")
 
     def url(self, vhost: str = "/") -> str:
         """The RABBITMQ_URL of a vhost of this node."""
@@ -109,12 +119,13 @@ class RabbitMQ:
             "log.file = false\n"
             "vm_memory_high_watermark.absolute = 400MB\n"
             "disk_free_limit.absolute = 50MB\n"
+            "cluster_partition_handling = pause_minority\n"  # of a cluster: see deploy/README.md
         )
 
     def _start_epmd(self) -> None:
         # Started here, so that neither the node nor rabbitmqctl leaves a daemon of its own behind.
         self._ground.keeper.start(
-            ["epmd", "-port", str(self._epmd_port), "-address", "127.0.0.1"],
+            ["epmd", "-port", str(self.epmd_port), "-address", "127.0.0.1"],
             env=self._env(),
             log=self.log,
             user=self._user,
@@ -139,7 +150,7 @@ class RabbitMQ:
             "PATH": PATH,
             "LC_ALL": "C.UTF-8",
             "HOME": str(self.folder),  # of the Erlang cookie
-            "ERL_EPMD_PORT": str(self._epmd_port),
+            "ERL_EPMD_PORT": str(self.epmd_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "ERL_CRASH_DUMP_SECONDS": "0",
             "ERL_INETRC": str(self.folder / "inetrc"),

@@ -2,7 +2,8 @@
 
 One thread per process talks to the broker. Request threads only set a flag after commit; a ring covers the rows that
 were committed before its publish began, and a flag set meanwhile causes the next. Rings here are not confirmed: the
-row is the job, and the sweeper repairs what is lost.
+row is the job, and the sweeper repairs what is lost. In a cluster they are: a channel that was opened while a queue had
+no leader may lose every message for minutes, and only who is told can open another.
 """
 
 import os
@@ -29,7 +30,7 @@ class Ringer:
         self.pid = os.getpid()
         self.flags: dict[str, tuple[Kind, str]] = {}
         self.flagged = threading.Condition()
-        self.broker: Any = dramatiq.get_broker() if settings.EMBEDDED else _unconfirmed_broker()
+        self.broker: Any = dramatiq.get_broker() if settings.EMBEDDED else _ringing_broker()
         self.closed_until = 0.0
         threading.Thread(target=self._run, name="ringer", daemon=True).start()
 
@@ -97,5 +98,6 @@ def _depth(broker: Any, queue: str) -> int:
     return int(broker.queues[queue].qsize()) if queue in broker.queues else 0
 
 
-def _unconfirmed_broker() -> Broker:
-    return Broker(amqp_url=settings.RABBITMQ_URL, quorum=settings.QUORUM_QUEUES, middleware=[])
+def _ringing_broker() -> Broker:
+    quorum = settings.QUORUM_QUEUES
+    return Broker(amqp_url=settings.RABBITMQ_URL, quorum=quorum, confirm_delivery=quorum, middleware=[])

@@ -44,9 +44,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 class Site:
     """The install whose parts are killed. Its web process and its people stay through all tests."""
 
-    def __init__(self, rabbitmq: RabbitMQ, postgres: PostgreSQL) -> None:
+    def __init__(self, rabbitmq: RabbitMQ, postgres: PostgreSQL, **environment: str) -> None:
         self.rabbitmq, self.postgres = rabbitmq, postgres
-        self.install = Install.distributed_on(rabbitmq, postgres)
+        self.install = Install.distributed_on(rabbitmq, postgres, None, **environment)
         try:
             web, workers = self.install.start(workers=1)
             self.install.serve(MODELS)
