@@ -112,9 +112,7 @@ def _judge_emptiness(replace: bool) -> None:
     found = {"models": MLModel.objects.count(), "predictions": Prediction.objects.count(), "people": people}
     if any(found.values()) and not replace:
         told = ", ".join(f"{count:,} {name}" for name, count in found.items())
-        raise NotRestored(
-            f"This site is not empty: {told}. --replace puts the backup in their place; they are lost then."
-        )
+        raise NotRestored(f"This site is not empty: {told}. With --replace the backup takes their place.")
 
 
 def _other_connections() -> int:

@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 from PIL import Image
 
+from serving_site.keeping.archive import Archive
 from tests.installs import Install
+from tests.keeping.conftest import rewritten
 from tests.processes import Process, Web
 from tests.rows import ended, query
 
@@ -107,9 +110,9 @@ def backup(site: Site) -> Path:
     return Path(json.loads(site.install.manage("backup", "--json"))["path"])
 
 
-def refusal(install: Install, *arguments: str) -> str:
+def refusal(install: Install, *arguments: str, path: str = "") -> str:
     with pytest.raises(AssertionError) as error:
-        install.manage(*arguments)
+        install.manage(*arguments, PATH=path or install.environment["PATH"])
     (sentence,) = re.findall("^CommandError: (.*)", str(error.value), re.MULTILINE)
     return str(sentence)
 
@@ -150,3 +153,38 @@ def test_a_site_without_tables_takes_a_backup_as_it_is(site: Site, backup: Path,
             connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
     other.manage("restore", str(backup))
     assert rows(other) == site.rows()
+
+
+def test_a_database_that_cannot_be_loaded_changes_nothing(site: Site, backup: Path, new_install: Make) -> None:
+    """Its hash is right and its second half is missing: the database itself finds it, when the files are there."""
+    with Archive(backup) as archive:
+        dump = next(member for member in archive.members() if member.name.startswith("database"))
+        half = b"".join(archive.read(dump))[: dump.size // 2]
+    other = new_install()
+    before = rows(other)
+    sentence = refusal(other, "restore", str(rewritten(backup, database=half)), "--replace")
+    assert re.match("pg_restore failed: |psql failed: |SQLite cannot load the backup: ", sentence), sentence
+    assert rows(other) == before
+    assert [path for path in (other.folder / "data").rglob("files/*/*/*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("new_install", ["distributed"], indirect=True)
+def test_no_program_is_given_a_password_on_its_command_line(site: Site, new_install: Make, tmp_path: Path) -> None:
+    for name in ("pg_dump", "pg_restore", "psql"):
+        spy = tmp_path / name
+        spy.write_text(f'#!/bin/sh\necho "{name} $*" >> {tmp_path}/log\nexec /usr/bin/{name} "$@"\n')
+        spy.chmod(0o755)
+    spied = f"{tmp_path}:{site.install.environment['PATH']}"
+    path = json.loads(site.install.manage("backup", "--json", PATH=spied))["path"]
+    new_install().manage("restore", path, "--replace", PATH=spied)
+    log = (tmp_path / "log").read_text()
+    assert {line.split()[0] for line in log.splitlines()} == {"pg_dump", "pg_restore", "psql"}
+    secret = urlsplit(site.install.environment["DATABASE_URL"]).password
+    assert secret
+    assert secret not in log
+
+
+@pytest.mark.parametrize("new_install", ["distributed"], indirect=True)
+def test_a_host_without_the_programs_is_told_which_package_brings_them(site: Site, tmp_path: Path) -> None:
+    sentence = refusal(site.install, "backup", path=str(tmp_path))
+    assert sentence == "pg_dump is not installed here (Debian: postgresql-client)."
