@@ -37,7 +37,7 @@ class Machine:
         self.host_conf = root / "etc/serving-site/host.conf"
         self.upstream = root / "etc/nginx/serving-site/upstream.conf"
         self.sockets = root / "run/serving-site"
-        self.lock_file = root / "run/lock/serving-site"
+        self.lock_file = root / "run/serving-site.lock"
 
     def needs_root(self) -> None:
         """Raises Refused for anybody else."""
@@ -98,7 +98,6 @@ class Machine:
     @contextlib.contextmanager
     def lock(self, doing: str) -> Iterator[None]:
         """One change at a time; the second is told who is first. The lock ends with its process."""
-        self.lock_file.parent.mkdir(parents=True, exist_ok=True)
         with self.lock_file.open("a+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -7,35 +7,35 @@ What is said on the socket: one line of JSON, {"release": ID, "bytes": N}, then 
 lines for people, and at the end `accepted` or `refused` on a line of its own.
 """
 
+import contextlib
 import json
-import os
 import select
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from machine import Machine, Refused, say
-from releases import build, room
+from releases import build, prune, room
 from switching import switch
 
 HEADER_BYTES = 4096
 MAX_BYTES = 256 * 1024**2
 CHUNK = 1024**2
+KEPT = 5
+"""Releases that stay when the next one comes."""
 
 
 def receive(machine: Machine) -> None:
     """Build and switch to what standard input holds; the verdict is printed."""
     try:
         name, size = _header(sys.stdin.buffer)
-        with machine.lock(f"receiving the push of {name}"):
-            archive = _archive(machine, sys.stdin.buffer, name, size)
-            try:
-                build(machine, name, archive)
-            finally:
-                archive.unlink()
-            if _is_gone():
-                raise Refused("Whoever pushed is gone: the release was built, and is not switched to.")
-            switch(machine, name)
+        with _archive(machine, sys.stdin.buffer, name, size) as archive, machine.lock(f"the push of {name}"):
+            prune(machine, KEPT)
+            build(machine, name, archive)
+            _is_wanted()
+            switch(machine, name, is_wanted=_is_wanted)
     except Refused as error:
         say(str(error))
         say("refused")
@@ -58,29 +58,29 @@ def _header(stream: IO[bytes]) -> tuple[str, int]:
     return name, size
 
 
-def _archive(machine: Machine, stream: IO[bytes], name: str, size: int) -> Path:
-    """The archive as a file that only root can read."""
+@contextlib.contextmanager
+def _archive(machine: Machine, stream: IO[bytes], name: str, size: int) -> Iterator[Path]:
+    """The archive as a file that only root can read, while it is needed."""
     machine.release(name)  # a name that is none is refused before it is part of a path
     machine.archives.mkdir(mode=0o700, parents=True, exist_ok=True)
     room(machine.archives, 2 * size)
-    path = machine.archives / f".pushed-{name}.tar.gz"
-    left = size
-    try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+    with tempfile.NamedTemporaryFile(dir=machine.archives, prefix=f".pushed-{name}-") as file:
+        left = size
+        try:
             while left and (chunk := stream.read(min(left, CHUNK))):
                 file.write(chunk)
                 left -= len(chunk)
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        raise Refused(f"The code cannot be stored: {error.strerror}.") from None
-    if left:
-        path.unlink()
-        raise Refused("The connection ended before the code was here whole.")
-    return path
+            file.flush()
+        except OSError as error:
+            raise Refused(f"The code cannot be stored: {error.strerror}.") from None
+        if left:
+            raise Refused("The connection ended before the code was here whole.")
+        yield Path(file.name)
 
 
-def _is_gone() -> bool:
-    """Whether the hook has closed its end; it keeps it open for as long as somebody waits."""
+def _is_wanted() -> None:
+    """Raises Refused where the hook has closed its end; it keeps it open for as long as somebody waits."""
     poll = select.poll()
     poll.register(sys.stdout.fileno(), select.POLLHUP | select.POLLERR)
-    return bool(poll.poll(0))
+    if poll.poll(0):
+        raise Refused("Whoever pushed is gone, so the push is not accepted.")

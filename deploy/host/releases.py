@@ -10,6 +10,7 @@ import shutil
 import sys
 import tarfile
 import time
+import zlib
 from pathlib import Path
 
 from machine import BUILD_USER, Machine, Refused, say
@@ -18,6 +19,11 @@ DONE = ".complete"
 """Stands in a folder of packages that was installed to its end."""
 ROOM_BYTES = 200 * 1024**2
 """What must be free for a release; packages need more, which is asked for when they do."""
+MAX_UNPACKED_BYTES = 150 * 1024**2
+MAX_FILES = 20_000
+"""More is no release of this site, however small its archive is."""
+LEFT_BEHIND_S = 3600
+"""An archive that is older and still has no name of its own belongs to nobody any more."""
 PACKAGES_BYTES = {"web": 300 * 1024**2, "worker": 1600 * 1024**2, "train": 1900 * 1024**2}
 
 
@@ -32,7 +38,7 @@ def build(machine: Machine, name: str, archive: Path) -> None:
         say("unchanged")
         return
     started = time.monotonic()
-    _is_commit(archive, name)
+    _judge(archive, name)
     room(machine.home, ROOM_BYTES)
     draft = machine.releases / f".{name}"
     try:
@@ -51,15 +57,22 @@ def build(machine: Machine, name: str, archive: Path) -> None:
     say(f"Built {name} in {time.monotonic() - started:.0f} s.")
 
 
-def _is_commit(archive: Path, name: str) -> None:
-    """Raises Refused unless git made `archive` of the commit `name`."""
+def _judge(archive: Path, name: str) -> None:
+    """Raises Refused unless git made `archive` of the commit `name`, and it has a size that can be unpacked."""
+    unpacked = files = 0
     try:
         with tarfile.open(archive) as tar:
             commit = tar.pax_headers.get("comment", "")
-    except (OSError, tarfile.TarError) as error:
+            if not commit.startswith(name):
+                raise Refused(f"{archive} holds the commit {commit[:12] or 'of nobody'}, not {name}.")
+            for member in tar:
+                unpacked, files = unpacked + member.size, files + 1
+                if unpacked > MAX_UNPACKED_BYTES or files > MAX_FILES:
+                    raise Refused(
+                        f"The release is too large: at most {MAX_UNPACKED_BYTES // 1024**2} MB in {MAX_FILES} files."
+                    )
+    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         raise Refused(f"{archive} is no archive of a release: {error}.") from None
-    if not commit.startswith(name):
-        raise Refused(f"{archive} holds the commit {commit[:12] or 'of nobody'}, not {name}.")
 
 
 def room(folder: Path, wanted: int) -> None:
@@ -135,8 +148,11 @@ def _keep(machine: Machine, archive: Path, name: str) -> None:
         draft.rename(kept)
 
 
-def prune(machine: Machine, keep: int) -> None:
-    """Remove all but the newest `keep` releases, the running one and the one before, and packages nobody uses."""
+def prune(machine: Machine, keep: int) -> str:
+    """Remove all but the newest `keep` releases, the running one and the one before, and packages nobody uses.
+
+    Also what a build left that was killed. Returns a sentence about it.
+    """
     protected = {machine.named_by("current"), machine.named_by("previous")}
     found = sorted(machine.releases.glob("[0-9a-f]*"), key=lambda one: one.stat().st_mtime, reverse=True)
     gone = [one for one in found[max(keep, 0) :] if one.name not in protected]
@@ -145,6 +161,9 @@ def prune(machine: Machine, keep: int) -> None:
         machine.archives.joinpath(f"{one.name}.tar.gz").unlink(missing_ok=True)
     used = {(one / ".venv").resolve() for one in machine.releases.glob("[0-9a-f]*")}
     unused = [one for one in machine.venvs.iterdir() if one.resolve() not in used] if machine.venvs.is_dir() else []
-    for one in unused:
+    for one in (*unused, *machine.releases.glob(".*")):
         shutil.rmtree(one)
-    say(f"Removed {len(gone)} releases and {len(unused)} sets of packages.")
+    for one in machine.archives.glob(".*"):
+        if one.stat().st_mtime < time.time() - LEFT_BEHIND_S:
+            one.unlink()
+    return f"Removed {len(gone)} releases and {len(unused)} sets of packages."

@@ -6,8 +6,9 @@ to it, watch it, and only then end what ran before. Until that last step the old
 """
 
 import contextlib
+import datetime
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import health
 from machine import Machine, Refused, say
@@ -16,10 +17,15 @@ START_S = 60
 """How long a release may take until it is healthy."""
 WATCH_S = 5
 """How long it is watched before the old one ends."""
+TURN_S = 1
+"""How long the proxy may take until no process of it sends requests where they went before."""
 
 
-def switch(machine: Machine, name: str) -> None:
-    """Serve with the release `name`. Raises Refused, with everything as before, where it does not become healthy."""
+def switch(machine: Machine, name: str, is_wanted: Callable[[], None] = lambda: None) -> None:
+    """Serve with the release `name`. Raises Refused, with everything as before, where it does not become healthy.
+
+    Shortly before there is no way back, `is_wanted` is called, and may raise Refused too.
+    """
     release, old = machine.release(name), machine.named_by("current")
     if not release.is_dir():
         raise Refused(f"{name} was not built here: `serving-site build` makes it.")
@@ -37,6 +43,7 @@ def switch(machine: Machine, name: str) -> None:
         machine.run("systemctl", "enable", "--quiet", *_units(machine, name))
         _lead_proxy_to(machine, name)
         _watch(machine, name, is_first=old is None)
+        is_wanted()
         if old and old != name:
             machine.point("previous", old)
         machine.point("current", name)
@@ -50,13 +57,20 @@ def _undone_on_failure(machine: Machine, name: str, old: str | None) -> Iterator
     try:
         yield
     except BaseException:
-        if old and old != name:
-            _lead_proxy_to(machine, old)
+        if old != name:
+            if old:
+                _lead_proxy_to(machine, old)
             _end(machine, _units(machine, name))
-            say(f"Rolled back: {old} has been running all the time.")
-        elif old is None:
-            _end(machine, _units(machine, name))
+            if old:
+                say(f"Rolled back: {old} has been running all the time.")
         raise
+
+
+def settle(machine: Machine) -> None:
+    """Finish or undo a change that was killed: the current release serves, and nothing else runs."""
+    current = machine.named_by("current")
+    if current and not _is_whole(machine, current):
+        switch(machine, current)
 
 
 def back(machine: Machine) -> None:
@@ -102,16 +116,26 @@ def _log(machine: Machine, unit: str) -> str:
 
 def _await_health(machine: Machine, name: str, *, is_first: bool) -> None:
     until = time.monotonic() + START_S
-    while (problem := _problem(machine, name, is_first=is_first)) and time.monotonic() < until:
+    while problem := _problem(machine, name, is_first=is_first):
+        _is_alive(machine, name)
+        if time.monotonic() > until:
+            raise Refused(f"{name} is not healthy after {START_S} s: {problem}")
         time.sleep(0.5)
-    if problem:
-        raise Refused(f"{name} is not healthy after {START_S} s: {problem}")
+
+
+def _is_alive(machine: Machine, name: str) -> None:
+    """Raises Refused if a unit of the release has ended since it was started, even if it was started again."""
+    for unit in _units(machine, name):
+        state = _state(machine, unit)
+        if state["ActiveState"] != "active" or state["NRestarts"] not in ("", "0"):
+            raise Refused(f"{unit} does not stay up. The end of its log:\n{_log(machine, unit)}")
 
 
 def _watch(machine: Machine, name: str, *, is_first: bool) -> None:
     """Raises Refused if the release is unwell twice in a row while it serves."""
     until, before = time.monotonic() + WATCH_S, ""
     while time.monotonic() < until:
+        _is_alive(machine, name)
         problem = _problem(machine, name, is_first=is_first)
         if problem and before:
             raise Refused(f"{name} became unhealthy while it served: {problem}")
@@ -120,14 +144,11 @@ def _watch(machine: Machine, name: str, *, is_first: bool) -> None:
 
 
 def _problem(machine: Machine, name: str, *, is_first: bool) -> str:
-    """What is wrong with the release that was started, or nothing.
+    """What the web process finds wrong: with the database, the broker or the workers. Nothing if all is well.
 
-    All of this host's units run, and the web process reaches the database, the broker and a worker. Where no worker
-    runs on this host, none can before the very first release has made the tables, so the first need not see one.
+    Where no worker runs on this host, none can before the very first release has made the tables, so the first need
+    not see one.
     """
-    for unit in _units(machine, name):
-        if _state(machine, unit)["ActiveState"] != "active":
-            return f"{unit} ended. The end of its log:\n{_log(machine, unit)}"
     if "web" not in machine.units:
         return ""
     needs_worker = "worker" in machine.units or not is_first
@@ -155,6 +176,7 @@ def _lead_proxy_to(machine: Machine, name: str) -> None:
     try:
         machine.run("nginx", "-t", "-q")
         machine.run("systemctl", "reload", "nginx.service")
+        time.sleep(TURN_S)
     except Refused:
         if before is not None:
             machine.upstream.write_text(before)
@@ -193,6 +215,7 @@ def status(machine: Machine) -> dict[str, object]:
     current = machine.named_by("current")
     found: dict[str, object] = {
         "current": current,
+        "since": _since(machine),
         "previous": machine.named_by("previous"),
         "built": sorted(one.name for one in machine.releases.glob("[0-9a-f]*")),
         "units": {unit: _state(machine, unit)["ActiveState"] for unit in _instances(machine)},
@@ -200,3 +223,11 @@ def status(machine: Machine) -> dict[str, object]:
     if current and "web" in machine.units:
         found["health"] = health.problem(_socket(machine, current), machine.site_environment(), full=True) or "ok"
     return found
+
+
+def _since(machine: Machine) -> str | None:
+    """When the current release became that, in UTC."""
+    link = machine.home / "current"
+    if not link.is_symlink():
+        return None
+    return datetime.datetime.fromtimestamp(link.lstat().st_mtime, datetime.UTC).isoformat(timespec="seconds")
