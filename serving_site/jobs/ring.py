@@ -2,8 +2,8 @@
 
 One thread per process talks to the broker. Request threads only set a flag after commit; a ring covers the rows that
 were committed before its publish began, and a flag set meanwhile causes the next. Rings here are not confirmed: the
-row is the job, and the sweeper repairs what is lost. In a cluster they are: a channel that was opened while a queue had
-no leader may lose every message for minutes, and only who is told can open another.
+row is the job, and the sweeper repairs what is lost. In a cluster they are: a channel that was used while a queue had
+no leader goes on refusing messages after there is one again, and only who is told opens another.
 """
 
 import os

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.lab import sweep, template
+from tests.deploy.lab.cluster import Cluster
 from tests.deploy.lab.engine import Docker
 from tests.deploy.lab.ground import Lab
 from tests.deploy.lab.releases import Releases
@@ -108,6 +109,12 @@ def docker(lab: Lab) -> Docker:
     """A Docker engine of this session's own, with stand-ins for the images that have to come from a registry."""
     demand(missing_for_docker())
     return Docker(lab)
+
+
+@pytest.fixture(scope="session")
+def cluster(lab: Lab) -> Cluster:
+    """Production, a worker host and a development host, made one site by `site.yml`, with the checkout's HEAD."""
+    return Cluster(lab)
 
 
 @pytest.fixture
