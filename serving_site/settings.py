@@ -218,7 +218,7 @@ if not re.fullmatch(r"(/[a-z0-9/_-]+/)?", ACCEL_REDIRECT):
     raise ImproperlyConfigured(f"ACCEL_REDIRECT is {ACCEL_REDIRECT!r}: expected a place of the proxy's, /protected/.")
 BACKUP_DIR = Path(env.str("BACKUP_DIR", default=str(DATA_DIR / "backups"))).resolve()
 STATIC_URL = "/static/"
-STATIC_ROOT = DATA_DIR / "static"
+STATIC_ROOT = Path(env.str("STATIC_ROOT", default=str(DATA_DIR / "static"))).resolve()
 WHITENOISE_MANIFEST_STRICT = False  # a page without its style is better than no page
 STATICFILES_DIRS = [BASE_DIR / "serving_site" / "static"]
 
