@@ -17,11 +17,15 @@ from django.conf import settings
 from django.core.files.storage import storages
 
 from mlmodels import executor
-from mlmodels.executor import Executor, ExecutorServer, Limits, Run
+from mlmodels.executor import Executor, ExecutorServer, Limits, Run, RunFailed
 from mlmodels.models import ModelVersion, State
+from serving_site.jobs import tally
 
 log = structlog.get_logger(__name__)
 SHA256 = re.compile("[0-9a-f]{64}")
+LOADS = tally.Times("model_load_seconds", "Loading a version, its files fetched and hashed.", ("model",))
+LOST = tally.Total("executors_lost", "Children of a worker that ended in a run, and how.", ("model", "how"))
+RESTARTS = tally.Total("executor_server_restarts", "Executor servers started because one had died.")
 
 
 class BrokenArtifact(Exception):
@@ -96,6 +100,7 @@ class Runtime:
             settings.MODEL_ARCHITECTURES,
             Limits(memory_bytes=settings.MODEL_MEMORY_MB * 1024**2),
             exported_programs=settings.ALLOW_EXECUTABLE_ARTIFACTS,
+            on_restart=RESTARTS.add,
         )
         self.server.start()
         self.slots: OrderedDict[uuid.UUID, Slot] = OrderedDict()
@@ -121,6 +126,10 @@ class Runtime:
             on_start(child)
             try:
                 return child.predict(list(items), deadline_s), load_ms
+            except RunFailed as failure:
+                if not child.alive:
+                    LOST.add(version.model.slug, failure.kind)
+                raise
             finally:
                 if not child.alive:
                     slot.executor = None
@@ -186,6 +195,7 @@ class Runtime:
         manifest, weights = self._files(version)
         slot.executor = self.server.load(manifest, str(weights))
         load_ms = (time.monotonic() - started) * 1000
+        LOADS.observe(load_ms / 1000, version.model.slug)
         log.info("version_loaded", version=str(version.pk), load_ms=round(load_ms, 1), pid=slot.executor.pid)
         return slot.executor, load_ms
 

@@ -3,7 +3,7 @@
 from django.conf import settings
 
 from mlmodels import releases
-from predictions import inference
+from predictions import counting, inference
 from predictions.models import Prediction
 from serving_site.jobs import kinds
 
@@ -17,5 +17,6 @@ kinds.register(
     deadline_s=settings.PREDICTION_DEADLINE_S + LOAD_S,
     fill_by="version_id",
     fill_rows=inference.max_batch,
+    measure=counting.count,
 )
 releases.movers.append(inference.evacuate)

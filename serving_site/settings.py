@@ -131,6 +131,9 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "csp.middleware.CSPMiddleware",
 ]
+METRICS = env.bool("METRICS", default=False)
+if METRICS:
+    MIDDLEWARE.insert(0, "serving_site.metrics.middleware.RequestsMiddleware")
 ROOT_URLCONF = "serving_site.urls"
 WSGI_APPLICATION = "serving_site.wsgi.application"
 TEMPLATES = [
@@ -257,7 +260,7 @@ CSRF_COOKIE_HTTPONLY = True
 CSRF_TRUSTED_ORIGINS = [SITE_URL] if HTTPS else []
 CSRF_FAILURE_VIEW = "serving_site.errors.csrf_failure"
 SECURE_SSL_REDIRECT = HTTPS
-SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$", r"^internal/"]
+SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$", r"^metrics$", r"^internal/"]
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
 SECURE_REFERRER_POLICY = "same-origin"

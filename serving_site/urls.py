@@ -5,10 +5,12 @@ from django.urls import include, path
 
 from serving_site import files, health
 from serving_site.accounts import views as accounts
+from serving_site.metrics import views as monitoring
 
 urlpatterns = [
     path("livez", health.livez, name="livez"),
     path("readyz", health.readyz, name="readyz"),
+    path("metrics", monitoring.metrics, name="metrics"),
     path("internal/files/<slug:area>/<slug:name>", files.internal_file, name="internal_file"),
     path("accounts/", include("serving_site.accounts.urls")),
     path("admin/login/", accounts.admin_login),

@@ -59,6 +59,7 @@ LAYERS = [
     "predictions.pictures predictions.uploads",
     "predictions.evidence",
     "predictions.inference",
+    "predictions.counting",
     "predictions.tasks",
     "predictions.dispatch",
     "predictions.apps",
@@ -68,6 +69,7 @@ LAYERS = [
         "predictions.templatetags predictions.views predictions.prediction_views predictions.urls predictions.admin "
         "predictions.management"
     ),
+    "serving_site.metrics",
     "serving_site.urls serving_site.wsgi",
     "serving_site.keeping",
 ]

@@ -11,7 +11,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -44,10 +44,15 @@ class ExecutorServer:
         limits: Limits | None = None,
         *,
         exported_programs: bool = False,
+        on_restart: Callable[[], None] = lambda: None,
     ) -> None:
-        """`exported_programs`: also load artifacts that run code of their own (see `exported`)."""
+        """`exported_programs`: also load artifacts that run code of their own (see `exported`).
+
+        `on_restart` is called when a process has died and another is started.
+        """
         self.architectures = tuple(architectures)
         self.exported_programs = exported_programs
+        self.on_restart = on_restart
         self.limits = limits or Limits()
         self._lock = threading.Lock()
         self._process: ServerProcess | None = None
@@ -112,6 +117,7 @@ class ExecutorServer:
             if self._process is None or not self._process.alive:
                 if self._process is not None:
                     log.warning("executor server died, starting another")
+                    self.on_restart()
                     self._process.close()
                 self._process = ServerProcess(self.architectures, self.limits, exported_programs=self.exported_programs)
                 if self._closed.is_set():

@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
+from django.conf import settings
 from django.db import connection, transaction
 
-from serving_site.jobs import sql, wait
+from serving_site.jobs import sql, tally, wait
 from serving_site.jobs.kinds import KINDS, Kind
 from serving_site.jobs.models import Job, Status, count
 
 log = structlog.get_logger(__name__)
+JOBS = tally.Total("jobs", "Background work that has ended.", ("queue", "status"))
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,25 @@ def finish(kind: Kind, outcomes: Sequence[Outcome], *, token: uuid.UUID | None) 
         if won and kind.on_finished:
             status_of = {outcome.id: outcome.status for outcome in outcomes}
             kind.on_finished([(key, status_of[key]) for key in won])
-        transaction.on_commit(lambda: wait.wake(won))
+        transaction.on_commit(lambda: wait.wake(list(won)))
+        if settings.METRICS:
+            transaction.on_commit(lambda: _measure(kind, outcomes, won), robust=True)
     if token and len(won) < len(outcomes):
         log.warning("fenced_write_dropped", kind=kind.queue, rows=len(outcomes) - len(won))
         count("fenced_writes", len(outcomes) - len(won))
-    return won
+    return list(won)
 
 
-def _update(kind: Kind, outcomes: Sequence[Outcome], token: uuid.UUID | None) -> list[uuid.UUID]:
+def _measure(kind: Kind, outcomes: Sequence[Outcome], won: Mapping[uuid.UUID, Any]) -> None:
+    recorded = [(outcome, won[outcome.id]) for outcome in outcomes if outcome.id in won]
+    for outcome, _ in recorded:
+        JOBS.add(kind.queue, outcome.status.value)
+    if kind.measure:
+        kind.measure(recorded)
+
+
+def _update(kind: Kind, outcomes: Sequence[Outcome], token: uuid.UUID | None) -> dict[uuid.UUID, Any]:
+    """The ids that changed, each with its value of the kind's `fill_by`."""
     names = ["status", "reason_code", *kind.model.RESULT_COLUMNS]
     blank = {name: kind.model._meta.get_field(name).get_default() for name in names}  # type: ignore[union-attr]
     rows = [
@@ -60,17 +73,20 @@ def _update(kind: Kind, outcomes: Sequence[Outcome], token: uuid.UUID | None) ->
     table = kind.table
     fence = f"{table}.status = 'running' AND {table}.lease_token = %s"
     open_rows = f"{table}.status IN ('queued', 'running')"
+    key = kind.model._meta.pk
+    filled: Any = kind.model._meta.get_field(kind.fill_by or "id")
+    columns = f"id, {filled.column}" if kind.fill_by else "id"
     with connection.cursor() as cursor:
         cursor.execute(
             sql.returning_told(
                 f"UPDATE {table} SET completed_at = {sql.clock()}, lease_token = NULL, lease_until = NULL, "
                 f"{sql.update_from(kind.model, names)} FROM (VALUES {sql.value_rows(rows)}) AS v "
                 f"WHERE {table}.id = CAST(v.column1 AS {sql.key_type()}) AND {fence if token else open_rows}",
-                *(wait.CHANNEL, wait.IDS_PER_NOTE, wait.EVERYBODY),
+                *(columns, wait.CHANNEL, wait.IDS_PER_NOTE, wait.EVERYBODY),
             ),
             [*(value for row in rows for value in row), *(sql.keys([token]) if token else [])],
         )
-        return [kind.model._meta.pk.to_python(row[0]) for row in cursor.fetchall()]
+        return {key.to_python(row[0]): filled.to_python(row[-1]) for row in cursor.fetchall()}
 
 
 def cancel(job: Job) -> bool:

@@ -13,6 +13,7 @@ FinishedRows = Sequence[tuple[uuid.UUID, Status]]
 
 if TYPE_CHECKING:
     from serving_site.jobs.batch import Batch
+    from serving_site.jobs.finish import Outcome
 
 FILL_BYTES = 64 * 1024 * 1024
 
@@ -23,7 +24,8 @@ class Kind:
 
     `run` takes a claimed batch and finishes each of its rows. Rows of equal `fill_by` (a column) may share a batch of
     up to `fill_rows(value)` rows. `deadline_s` bounds one run: leases are not renewed past it. `on_finished` is called
-    with the rows that won, inside the transaction that made them terminal.
+    with the rows that won, inside the transaction that made them terminal; `measure`, where METRICS is on, after it
+    with the outcomes that won and their value of `fill_by`.
 
     Runs that outlast any message are `detached`: a worker process keeps so many at once, each on a thread of its own,
     and the actor returns at once (0: the actor's own thread runs them). Such a `run` must give its rows back soon after
@@ -38,6 +40,7 @@ class Kind:
     fill_by: str = ""
     fill_rows: Callable[[uuid.UUID], int] = lambda _: 1
     on_finished: Callable[[FinishedRows], None] | None = None
+    measure: Callable[[Sequence[tuple["Outcome", Any]]], None] | None = None
     detached: int = 0
 
     @property

@@ -125,6 +125,20 @@ class Counter(models.Model):
         return f"{self.name}: {self.value}"
 
 
+class Tally(models.Model):
+    """A total for monitoring, the sum of all processes: `jobs.tally` declares, adds and reads them."""
+
+    name = models.CharField(max_length=60)
+    labels = models.CharField(max_length=400)
+    value = models.FloatField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(name="one_tally_per_labels", fields=["name", "labels"])]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.labels}: {self.value:g}"
+
+
 def count(name: str, by: int = 1) -> Any:
     """Add to a counter in the database."""
     made, is_new = Counter.objects.get_or_create(name=name, defaults={"value": by})

@@ -45,17 +45,17 @@ def relax_commit() -> str:
     return "set_config('synchronous_commit', 'off', true)" if is_postgres() else "NULL"
 
 
-def returning_told(update: str, channel: str, limit: int, instead: str) -> str:
-    """`update`, an UPDATE without RETURNING, that returns the ids it changed and, on PostgreSQL, notifies of them.
+def returning_told(update: str, columns: str, channel: str, limit: int, instead: str) -> str:
+    """`update`, an UPDATE without RETURNING, that returns `columns` of what it changed and, on PostgreSQL, notifies.
 
-    The payload holds the ids, or `instead` where there are more than `limit`.
+    `columns` begin with the id. The payload holds the ids, or `instead` where there are more than `limit`.
     """
     if not is_postgres():
-        return f"{update} RETURNING id"
+        return f"{update} RETURNING {columns}"
     return (
-        f"WITH changed AS ({update} RETURNING id), told AS (SELECT pg_notify('{channel}', "
+        f"WITH changed AS ({update} RETURNING {columns}), told AS (SELECT pg_notify('{channel}', "
         f"CASE WHEN count(*) <= {limit} THEN string_agg(CAST(id AS text), ',') ELSE '{instead}' END) "
-        "FROM changed HAVING count(*) > 0) SELECT id FROM changed, told"
+        f"FROM changed HAVING count(*) > 0) SELECT {columns} FROM changed, told"
     )
 
 

@@ -15,7 +15,7 @@ import structlog
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
-from serving_site.jobs import lease, sql, supervisor, sweep
+from serving_site.jobs import disks, lease, sql, supervisor, sweep
 from serving_site.jobs.drain import drain, stopping
 from serving_site.jobs.kinds import KINDS, Kind
 from serving_site.jobs.models import Worker
@@ -115,7 +115,7 @@ class WorkerProcess:
         connection.close()
 
     def _beat(self) -> None:
-        facts: dict[str, Any] = {}
+        facts: dict[str, Any] = {"disks": disks.here(data=settings.DATA_DIR)}
         for more in _facts:
             facts |= more()
         now = sql.now()
