@@ -7,7 +7,13 @@ from pathlib import Path
 
 
 def code_commit() -> str:
-    """The commit of this code, "-dirty" behind it if changed since; "" where unknown."""
+    """The commit of this code, "-dirty" behind it if changed since; "" where unknown.
+
+    A release has no repository around it: `git archive` writes the commit into commit.txt.
+    """
+    written = Path(__file__).with_name("commit.txt").read_text().strip()
+    if not written.startswith("$Format"):
+        return written
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         done = subprocess.run(
