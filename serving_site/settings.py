@@ -176,6 +176,11 @@ if DATABASE_URL:
             "connect_timeout": 3,
             # A host that freezes or vanishes in the middle of a transaction holds its locks no longer than a lease.
             "options": "-c idle_in_transaction_session_timeout=30s",
+            # A connection whose other end cannot be reached is given up within half a minute, not a quarter of an hour.
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 20_000,
             **DATABASES["default"].get("OPTIONS", {}),
         }
     elif DATABASES["default"]["ENGINE"] == SQLITE["ENGINE"]:
