@@ -36,6 +36,12 @@ class Cluster(RabbitMQ):
         _, name = self.queues(vhost)[queue]
         return next(node for node in self.nodes if node.node == name)
 
+    def hand_lead(self, queue: str, vhost: str, node: RabbitMQ) -> None:
+        """Make a node lead a queue."""
+        find = f'{{ok, Queue}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"{vhost}">>, queue, <<"{queue}">>))'
+        self.ctl("eval", f"{find}, rabbit_quorum_queue:transfer_leadership(Queue, '{node.node}').")
+        wait_until(lambda: self.leader(queue, vhost) is node, 10, f"{node.node} leads {queue}")
+
     def kill_one(self, node: RabbitMQ) -> None:
         node.kill()
         node.pid = 0
@@ -74,12 +80,16 @@ def scenario(site: Site, cluster: Cluster, tmp_path: Path, request: pytest.Fixtu
         cluster.whole_again()
 
 
-def answer_s(scenario: Scenario) -> float:
-    """How long an idle site takes to answer: much less than the sweeper's interval if the bell is heard."""
-    started = time.monotonic()
-    scenario.submit("zoo-ok", 1.0)
-    scenario.settle(10)
-    return time.monotonic() - started
+def answers_at_once(scenario: Scenario) -> bool:
+    """Whether an idle site answers sooner than the sweeper would notice; most times, for machines are busy."""
+
+    def answer_s() -> float:
+        started = time.monotonic()
+        scenario.submit("zoo-ok", 1.0)
+        scenario.settle(20)
+        return time.monotonic() - started
+
+    return sum(answer_s() < 1.5 for _ in range(10)) >= 8
 
 
 def test_every_queue_is_a_quorum_queue(scenario: Scenario, cluster: Cluster) -> None:
@@ -92,20 +102,20 @@ def test_every_queue_is_a_quorum_queue(scenario: Scenario, cluster: Cluster) -> 
     assert {kind for kind, _ in queues.values()} == {"quorum"}
 
 
-def test_predictions_submitted_while_leaders_are_killed_end_once_each(scenario: Scenario, cluster: Cluster) -> None:
+def test_predictions_submitted_while_nodes_are_killed_end_once_each(scenario: Scenario, cluster: Cluster) -> None:
+    """First the one that leads while everybody is connected to another, then the one that everybody is connected to."""
     scenario.warm_worker()
     scenario.warm_worker()
-    with scenario.load(rate=30, at_most=2000):
-        for _ in range(2):
-            scenario.pause(1, 3)
-            cluster.kill_one(cluster.leader(QUEUE, scenario.site.vhost))
+    for node in (cluster.nodes[-1], cluster.nodes[0]):
+        cluster.hand_lead(QUEUE, scenario.site.vhost, node)
+        with scenario.load(rate=30, at_most=1000):
+            scenario.pause(1, 2)
+            cluster.kill_one(node)
             time.sleep(8)
-            cluster.whole_again()
-    scenario.settle(30)
-    wait_for_the_bell(scenario)
-    assert sum(answer_s(scenario) < 1.5 for _ in range(10)) >= 8
-    entries = scenario.check()
-    assert len(entries) > 300
+        scenario.settle(30)
+        assert answers_at_once(scenario)
+        cluster.whole_again()
+    assert len(scenario.check()) > 300
 
 
 def test_a_worker_that_starts_while_the_first_node_is_down_hears_the_bell(scenario: Scenario, cluster: Cluster) -> None:
