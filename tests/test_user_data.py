@@ -19,7 +19,6 @@ from tests.session import REPOSITORY
 
 EXAMPLE = REPOSITORY / "deploy" / "cloud-init" / "settings.example.toml"
 GIVEN: dict[str, Any] = tomllib.loads(EXAMPLE.read_text())
-WAYS = ("single", "compose")
 
 
 def changed(**changes: Any) -> dict[str, Any]:
@@ -36,7 +35,7 @@ def files(made: str) -> dict[str, str]:
     return {entry["path"]: entry["content"] for entry in yaml.safe_load(made)["write_files"]}
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", cloud_config.WAYS)
 def test_the_example_renders_small_and_does_one_thing(way: str) -> None:
     made = cloud_config.user_data(settings_file.read(EXAMPLE), way)
     config = yaml.safe_load(made)
@@ -61,6 +60,11 @@ def test_settings_reach_ansible_as_they_are_written() -> None:
     }  # fmt: skip
 
 
+def test_every_setting_is_one_that_ansible_explains() -> None:
+    explained = (REPOSITORY / "deploy" / "ansible" / "group_vars" / "all.example.yml").read_text()
+    assert set(settings_file.VARIABLES) <= set(re.findall(r"^(?:# )?([a-z_]+):", explained, re.MULTILINE))
+
+
 def test_where_the_code_comes_from_is_no_command_to_the_shell(tmp_path: Path) -> None:
     """It is read by `.` in install.sh: an address with $(…) in it stays an address."""
     source = {"archive": "https://example.org/$(touch${IFS}evil)'\"`id`.tar.gz", "sha256": "0" * 64}
@@ -80,6 +84,7 @@ def test_a_machine_of_a_cluster_gets_a_name_and_keys_and_waits_for_ansible() -> 
     made = cloud_config.node_user_data(settings_file.check(changed(source=None)), "models-worker-1")
     assert yaml.safe_load(made) == {
         "hostname": "models-worker-1",
+        "user": {"name": "admin"},
         "locale": "C.UTF-8",
         "ssh_authorized_keys": GIVEN["ssh_authorized_keys"],
     }
@@ -108,13 +113,14 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
     ({"worker_slots": True}, "worker_slots is true", "expected a whole number from 1 to 64."),
     ({"gpu": "yes"}, 'gpu is "yes"', "expected true or false."),
     ({"backup_at": "24:00"}, 'backup_at is "24:00"', "expected a time of day such as 03:15."),
-    ({"train_memory": "2 GB"}, 'train_memory is "2 GB"', 'expected memory such as "512M" or "2G".'),
+    ({"train_memory": "2 GB"}, 'train_memory is "2 GB"', 'expected memory such as "512M", "2G" or "80%".'),
     ({"site_url": WITH_PASSWORD}, f'site_url is "{WITH_PASSWORD}"', EXPECTED["site_url"]),
     (
         {"ssh_authorized_keys": [PRIVATE_KEY]},
         f'ssh_authorized_keys is "{PRIVATE_KEY}"',
         f"expected {settings_file.PUBLIC_KEY.expected}.",
     ),
+    ({"model_push_keys": [{"name": "ann"}]}, 'model_push_keys is [{"name": "ann"}]', EXPECTED["model_push_keys"]),
     ({"source": "main"}, 'source is "main"', "expected a table."),
     ({"source": {**GIT, "reff": "x"}}, "there is no setting source.reff", "did you mean source.ref?"),
     ({"source": {"repository": GIT["repository"]}}, "[source] holds repository", ONE_OF_TWO),

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from cloud_config import LOGIN
 from settings_file import Settings
 
 from deploy.aws.fleet import address_of, does, name_of
 
 GROUPS = {"production": "production", "worker": "workers", "development": "development"}
-LOGIN = "admin"
-"""The user of Debian's images on EC2."""
 
 
 def write(folder: Path, instances: Sequence[dict[str, Any]], settings: Settings) -> Path:

@@ -141,13 +141,13 @@ def follow(here: Fleet, settings: Settings, options: argparse.Namespace, wanted:
             health.wait_for_ssh(fleet.address_of(instance), options.timeout)
         folder = options.inventory or Path(f"{here.name}-inventory")
         hosts = inventory.write(folder, list(instances.values()), settings)
-        play = ["ansible-playbook", "--inventory", str(hosts.absolute()), "site.yml"]
-        print(f"Inventory: {hosts}", file=sys.stderr)
+        command = f"cd deploy/ansible && ansible-playbook --inventory {hosts.absolute()} site.yml"
         if options.inventory_only:
-            print(f"Next: cd deploy/ansible && {' '.join(play)}", file=sys.stderr)
+            print(f"The inventory is written. Next: {command}", file=sys.stderr)
             return 0
+        play = [sys.executable, "-m", "ansible", "playbook", "--inventory", str(hosts.absolute()), "site.yml"]
         if subprocess.run(play, cwd=REPOSITORY / "deploy" / "ansible", check=False).returncode:
-            raise Refused(f"Ansible failed. Mend what it says and run this again, or: {' '.join(play)}")
+            raise Refused(f"Ansible failed. Mend what it says, then run this again or: {command}")
     address = fleet.address_of(instances[wanted[0].name])
     domain = str(settings.variables["site_domain"])
     health.wait_for_site(address, domain, options.timeout)

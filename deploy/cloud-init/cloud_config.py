@@ -16,18 +16,17 @@ from settings_file import Refused, Settings, Source, is_ip, refuse_unknown
 HERE = Path(__file__).resolve().parent
 LIMIT_BYTES = 16_384
 """What EC2 takes; others take as much or more."""
-PACKAGES = {
-    "single": ["ansible-core", "ca-certificates", "curl", "git"],
-    "compose": ["ca-certificates", "curl", "docker.io", "docker-cli", "docker-compose", "git"],
-}
-OWN_KEYS = ("packages", "runcmd", "ssh_authorized_keys", "write_files")
+WAYS = ("single", "compose")
+LOGIN = "admin"
+"""Who Ansible comes as; Debian's own images for EC2 call their first user so too."""
+OWN_KEYS = ("runcmd", "ssh_authorized_keys", "write_files")
 SECRET_KEYS = ("chpasswd", "password", "ssh_keys")
 # cloud-init warns of a misspelt key, if at all, in a log that nobody reads, and goes on without it.
 TOP_KEYS = (
     *OWN_KEYS, *SECRET_KEYS, "apt", "apt_pipelining", "bootcmd", "ca-certs", "ca_certs", "device_aliases",
     "disable_root", "disk_setup", "final_message", "fqdn", "fs_setup", "groups", "growpart", "hostname", "keyboard",
     "locale", "manage_etc_hosts", "manage_resolv_conf", "mount_default_fields", "mounts", "ntp", "output",
-    "package_reboot_if_required", "package_update", "package_upgrade", "phone_home", "power_state",
+    "package_reboot_if_required", "package_update", "package_upgrade", "packages", "phone_home", "power_state",
     "prefer_fqdn_over_hostname", "preserve_hostname", "random_seed", "resize_rootfs", "resolv_conf", "rsyslog", "snap",
     "ssh", "ssh_deletekeys", "ssh_genkeytypes", "ssh_import_id", "ssh_publish_hostkeys", "ssh_pwauth", "swap",
     "timezone", "user", "users", "wireguard",
@@ -54,9 +53,7 @@ def user_data(settings: Settings, way: str) -> str:
     return render(
         {
             **named,
-            "package_update": True,
             **base(settings),
-            "packages": PACKAGES[way],
             "write_files": [
                 file("/etc/serving-site/settings.json", json.dumps(settings.variables, indent=2) + "\n", "0600"),
                 file("/etc/serving-site/source.conf", source_conf(settings.source, way), "0600"),
@@ -69,7 +66,7 @@ def user_data(settings: Settings, way: str) -> str:
 
 def node_user_data(settings: Settings, hostname: str) -> str:
     """User data for a machine that Ansible sets up later."""
-    return render({"hostname": hostname, **base(settings)})
+    return render({"hostname": hostname, "user": {"name": LOGIN}, **base(settings)})
 
 
 def base(settings: Settings) -> dict[str, Any]:

@@ -15,6 +15,14 @@ try() { # a network may need a moment after the start of a machine
     return 1
 }
 
+case $WAY in
+single) packages=ansible-core ;;
+compose) packages="docker.io docker-cli docker-compose docker-buildx" ;;
+esac
+try apt-get --quiet=2 update
+try apt-get --quiet=2 --option Dpkg::Use-Pty=0 --option DPkg::Lock::Timeout=300 install --yes --no-install-recommends \
+    ca-certificates curl git $packages >/dev/null
+
 if [ -n "${REPOSITORY:-}" ]; then
     [ -d code.git ] || git init --quiet --bare code.git
     try git -C code.git fetch --quiet --force "$REPOSITORY" '+refs/heads/*:refs/heads/*' '+refs/tags/*:refs/tags/*'
@@ -26,16 +34,22 @@ fi
 commit=$(gzip --decompress --stdout release.tar.gz | git get-tar-commit-id) ||
     { echo "The release archive names no commit: make it with git archive." >&2; exit 1; }
 id=$(echo "$commit" | cut -c1-12)
-rm -rf code && mkdir code
-tar --extract --gzip --file release.tar.gz --directory code
+# Each release in a folder of its own: containers hold on to the files of the one that they were started with.
+if [ ! -d "$id" ]; then
+    rm -rf new && mkdir new
+    tar --extract --gzip --file release.tar.gz --directory new
+    mv new "$id"
+fi
+ln --symbolic --force --no-dereference "$id" code
 
 case $WAY in
 single)
-    cd code/deploy/ansible
+    cd "$id/deploy/ansible"
     ansible-playbook --inventory localhost, single.yml --extra-vars @/etc/serving-site/settings.json \
         --extra-vars "release_id=$id release_archive=$work/release.tar.gz"
     ;;
 compose)
-    code/deploy/compose/install /etc/serving-site/settings.json
+    "$id/deploy/compose/install" /etc/serving-site/settings.json
     ;;
 esac
+find "$work" -mindepth 1 -maxdepth 1 -type d -name '????????????' ! -name "$id" -exec rm -rf {} +

@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--check", type=Path, metavar="USER_DATA", help="check user data that was edited by hand")
     made.add_argument(
         "--way",
-        choices=cloud_config.PACKAGES,
+        choices=cloud_config.WAYS,
         default="single",
         help="single: Debian's packages and systemd, on Debian 12; compose: Docker, on Debian 13 (%(default)s)",
     )

@@ -74,6 +74,17 @@ def is_address(value: Any) -> bool:
     return "@" not in urlsplit(value).netloc and bool(urlsplit(value).hostname)
 
 
+def are_pushers(value: Any) -> bool:
+    """Whether it is a list of names, each with a public key."""
+    return isinstance(value, list) and all(
+        isinstance(one, dict)
+        and one.keys() == {"name", "key"}
+        and re.fullmatch(r"[\w.@+-]{1,150}", str(one["name"])) is not None
+        and PUBLIC_KEY.accepts(one["key"])
+        for one in value
+    )
+
+
 def is_ip(value: str) -> bool:
     try:
         ipaddress.ip_address(value)
@@ -82,8 +93,13 @@ def is_ip(value: str) -> bool:
     return True
 
 
+PUBLIC_KEY = text(
+    r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp\d+|sk-[a-z0-9-]+@openssh\.com) [A-Za-z0-9+/]+=* ?[^\r\n]*",
+    "public SSH keys, each one line such as ssh-ed25519 AAAA… ann@laptop",
+)
+PUSHERS = Kind('tables such as {name = "ann", key = "ssh-ed25519 AAAA…"}', are_pushers)
 YES_OR_NO = Kind("true or false", lambda value: isinstance(value, bool))
-MEMORY = text(r"[1-9][0-9]*[MG]", 'memory such as "512M" or "2G"')
+MEMORY = text(r"[1-9][0-9]*[MG]|[1-9][0-9]?%", 'memory such as "512M", "2G" or "80%"')
 EMAIL = text(r"[^@\s]+@[^@\s]+", "an e-mail address")
 VARIABLES = {
     "site_domain": Kind("a host name in small letters such as models.example.org, or an IPv4 address", is_domain),
@@ -101,6 +117,8 @@ VARIABLES = {
     "web_memory": MEMORY,
     "worker_memory": MEMORY,
     "train_memory": MEMORY,
+    "code_push_keys": PUSHERS,
+    "model_push_keys": PUSHERS,
     "site_settings": Kind("a table of the site's environment variables, each a text", lambda v: isinstance(v, dict)),
 }
 REQUIRED = ("site_domain", "admin_email")
@@ -119,10 +137,6 @@ SOURCE = {
     "archive": Kind("an address of a release archive (.tar.gz), without a password", is_address),
     "sha256": text("[0-9a-f]{64}", "the 64 hexadecimal digits of the archive's SHA-256"),
 }
-PUBLIC_KEY = text(
-    r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp\d+|sk-[a-z0-9-]+@openssh\.com) [A-Za-z0-9+/]+=* ?[^\r\n]*",
-    "public SSH keys, each one line such as ssh-ed25519 AAAA… ann@laptop",
-)
 
 
 def read(path: Path) -> Settings:
