@@ -13,7 +13,7 @@ from typing import Any
 
 from django.core.files.uploadedfile import UploadedFile
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from mlmodels import releases, signature
 from mlmodels.models import MLModel, ModelVersion, State
@@ -21,10 +21,11 @@ from predictions import pictures, uploads
 from predictions.models import Prediction, Source, Upload, search_text
 from serving_site.jobs import finish, sql
 from serving_site.jobs import submit as jobs_submit
-from serving_site.jobs.models import Lane, Status
+from serving_site.jobs.models import FINAL, Lane, Status
 
 Files = Mapping[tuple[int, str], UploadedFile[Any]]
 AHEAD_LIMIT = 1000
+FORGET_ROWS = 1000
 ESTIMATE_FRESH_S = 1.0
 RECENT_S = 600
 """Older completions say nothing about how fast work is done now."""
@@ -130,12 +131,31 @@ def set_note(prediction: Prediction, note: str) -> None:
 def delete(prediction: Prediction) -> None:
     """Remove the row and its files for good. What still runs is canceled first, so its result is fenced off."""
     finish.cancel(prediction)
-    keys = [value["upload"] for row in prediction.inputs for value in row.values() if isinstance(value, dict)]
     prediction.refresh_from_db(fields=["previews"])
-    keys += [key for one in prediction.previews.values() for key in one.values()]
+    keys = _files(prediction.inputs, prediction.previews)
     with transaction.atomic():
         Prediction.objects.filter(pk=prediction.pk).delete()
         transaction.on_commit(lambda: uploads.remove(keys))
+
+
+def forget(predictions: QuerySet[Prediction]) -> int:
+    """Remove rows that have ended, a thousand at a time, with their files; returns how many there were."""
+    count = 0
+    ended = predictions.filter(status__in=FINAL).order_by("pk")
+    while some := list(ended.values_list("pk", "inputs", "previews")[:FORGET_ROWS]):
+        keys = [key for _, inputs, previews in some for key in _files(inputs, previews)]
+        with transaction.atomic():
+            Prediction.objects.filter(pk__in=[key for key, _, _ in some]).delete()
+            Upload.objects.filter(pk__in=keys).delete()
+        uploads.remove(keys)
+        count += len(some)
+    return count
+
+
+def _files(inputs: Sequence[Mapping[str, Any]], previews: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """The keys of what a prediction was given and what was drawn for it."""
+    given = [value["upload"] for row in inputs for value in row.values() if isinstance(value, dict)]
+    return given + [key for one in previews.values() for key in one.values()]
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ HTTPS = SITE_URL.startswith("https://")
 
 def _kept_secret(path: Path) -> str:
     """The secret in `path`, made on first use with mode 600; two first starts agree on one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     if not path.exists():
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

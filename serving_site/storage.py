@@ -89,20 +89,15 @@ class LocalStorage(FileSystemStorage):
 
     def stored(self) -> Iterator[tuple[str, datetime]]:
         """The name of each file, and when it was written."""
-        return (each for each in self._files() if NAME.fullmatch(each[0]))
-
-    def forget_drafts(self, before: datetime) -> int:
-        """Remove what a killed process left half written; returns how many there were."""
-        left = [name for name, at in self._files() if name.startswith(DRAFT) and at < before]
-        for name in left:
-            for path in Path(self.location).glob(f"??/{name}"):
-                path.unlink(missing_ok=True)
-        return len(left)
-
-    def _files(self) -> Iterator[tuple[str, datetime]]:
         for path in Path(self.location).glob("??/*"):
-            with contextlib.suppress(FileNotFoundError):
-                yield path.name, datetime.fromtimestamp(path.stat().st_mtime, UTC)
+            if NAME.fullmatch(path.name):
+                with contextlib.suppress(FileNotFoundError):
+                    yield path.name, datetime.fromtimestamp(path.stat().st_mtime, UTC)
+
+    def drafts(self, before: datetime) -> list[Path]:
+        """What killed processes left half written."""
+        paths = Path(self.location).glob(f"??/{DRAFT}*")
+        return [path for path in paths if datetime.fromtimestamp(path.stat().st_mtime, UTC) < before]
 
 
 @contextlib.contextmanager

@@ -42,6 +42,8 @@ COMMANDS = {
     "sweep": "serving_site.jobs",
     "backup": "serving_site.keeping",
     "restore": "serving_site.keeping",
+    "doctor": "serving_site.keeping",
+    "prune": "serving_site.keeping",
 }
 
 

@@ -28,6 +28,7 @@ NOT_RUN = {
     ".venv/bin/python manage.py restore data/backups/serving-site-20261124T031500.000Z.tar --replace": (
         "stops at a site that runs; tests/keeping runs it"
     ),
+    ".venv/bin/python manage.py doctor": "exits with 1 where anything is wrong; tests/keeping runs it",
     ".venv/bin/python -m gunicorn --config deploy/local/gunicorn.conf.py": "runs until told; every install runs it",
 }
 

@@ -128,13 +128,13 @@ def test_files_of_a_folder_are_for_the_site_and_its_group(local: LocalStorage, t
     ]  # fmt: skip
 
 
-def test_a_draft_that_a_killed_process_left_is_forgotten_later(local: LocalStorage, tmp_path: Path) -> None:
+def test_a_draft_that_a_killed_process_left_is_known_later(local: LocalStorage) -> None:
     local.save(NAME, ContentFile(b"x"))
-    (Path(local.path(NAME)).parent / ".draft-1").write_bytes(b"half")
+    draft = Path(local.path(NAME)).parent / ".draft-1"
+    draft.write_bytes(b"half")
     assert names(local) == [NAME]
-    assert local.forget_drafts(datetime.now(UTC) - timedelta(hours=1)) == 0
-    assert local.forget_drafts(datetime.now(UTC) + timedelta(hours=1)) == 1
-    assert files(tmp_path) == [NAME]
+    assert local.drafts(datetime.now(UTC) - timedelta(hours=1)) == []
+    assert local.drafts(datetime.now(UTC) + timedelta(hours=1)) == [draft]
 
 
 class BreaksOff(File[bytes]):

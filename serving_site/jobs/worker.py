@@ -115,10 +115,11 @@ class WorkerProcess:
         connection.close()
 
     def _beat(self) -> None:
-        facts: dict[str, Any] = {"disks": disks.here(data=settings.DATA_DIR)}
+        now = sql.now()
+        ahead_s = round(time.time() - now.timestamp(), 1)
+        facts: dict[str, Any] = {"disks": disks.here(data=settings.DATA_DIR), "clock_ahead_s": ahead_s}
         for more in _facts:
             facts |= more()
-        now = sql.now()
         fresh = {"seen_at": now, "info": facts}
         if not Worker.objects.filter(pk=self.id).update(**fresh):
             queues = [kind.queue for kind in self.kinds]
