@@ -31,6 +31,7 @@ LISTENS = {
     "compose/nginx/listen.conf": {"127.0.0.1:8010"},
     "compose/nginx/upstream.conf": {"127.0.0.1:8001"},
     "compose/rabbitmq/30-compose.conf": {"5672"},  # of a network between containers
+    "monitoring/nginx.conf": {"127.0.0.1:8011"},
     "nginx/site.conf": {"80", "[::]:80", "443", "[::]:443"},
     "systemd/serving-site-push.socket": {"/run/serving-site-push.sock"},
     "ansible/roles/broker/tasks/main.yml": {"127.0.0.1:4369", "127.0.0.1:5672", "{{ own_address }}:5672"},
