@@ -21,6 +21,7 @@ LONGEST_FIRST = (
     ("tests/mlmodels/test_drawings.py", "demo models"),
     ("tests/integration/", "broker"),
     ("tests/keeping/test_backup_and_restore.py", "broker"),
+    ("tests/keeping/test_doctor.py", "broker"),
     ("tests/test_setup_services.py", "broker"),
 )
 """Files and folders, each with the group that its tests are in; the first that fits counts."""
