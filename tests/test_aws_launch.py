@@ -50,6 +50,9 @@ class Account:
         said = self._capsys.readouterr()
         return Done(status, said.out, said.err.splitlines())
 
+    def printed(self) -> str:
+        return self._capsys.readouterr().err
+
     def everything(self) -> set[str]:
         """The ids of all that the account holds."""
         instances = [i for r in self.ec2.describe_instances()["Reservations"] for i in r["Instances"]]
@@ -212,6 +215,23 @@ def test_what_is_not_there_is_refused_before_anything_is_made(account: Account, 
     account.subnet = subnet
     assert account.run(*argv) == Done(1, "", [sentence])
     assert account.everything() == account.before
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "sentence"),
+    [
+        ("--workers", "0", "argument --workers: '0'; expected 1 or more"),
+        (
+            "--ssh-from",
+            "home",
+            "argument --ssh-from: 'home' does not appear to be an IPv4 or IPv6 network; expected a network",
+        ),
+    ],
+)
+def test_a_wrong_option_is_a_sentence(account: Account, option: str, value: str, sentence: str) -> None:
+    with pytest.raises(SystemExit):
+        account.run("cluster", "models", option, value)
+    assert sentence in account.printed()
 
 
 def test_user_data_that_ec2_would_refuse_is_refused_before_anything_is_made(account: Account) -> None:

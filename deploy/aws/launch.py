@@ -233,13 +233,13 @@ def add_launch_options(one: argparse.ArgumentParser) -> None:
     one.add_argument("--settings", type=Path, required=True, help="as deploy/cloud-init/settings.example.toml")
     one.add_argument("--instance-type", default="t3.medium", help="(%(default)s)")
     one.add_argument("--image", help="default: Debian's newest")
-    one.add_argument("--disk-gb", type=int, default=30, help="(%(default)s)")
+    one.add_argument("--disk-gb", type=count, default=30, help="(%(default)s)")
     one.add_argument("--key", help="a key pair that is there; default: made of the first of ssh_authorized_keys")
     one.add_argument("--subnet", help="default: one of the account's default network")
     one.add_argument("--ssh-from", action="append", default=[], type=network, metavar="NETWORK",
                      help="who may reach the port of SSH, such as 203.0.113.4/32; default: nobody")  # fmt: skip
     one.add_argument("--timeout", type=float, default=900, metavar="SECONDS", help="how long to wait (%(default)s)")
-    one.add_argument("--workers", type=int, default=1, help="cluster: how many worker machines (%(default)s)")
+    one.add_argument("--workers", type=count, default=1, help="cluster: how many worker machines (%(default)s)")
     one.add_argument("--no-development", dest="development", action="store_false", help="cluster: train on a worker")
     one.add_argument("--inventory", type=Path, metavar="FOLDER", help="cluster: default NAME-inventory")
     one.add_argument("--inventory-only", action="store_true", help="cluster: write the inventory, run no playbook")
@@ -249,6 +249,12 @@ def name(given: str) -> str:
     if not re.fullmatch("[a-z][a-z0-9-]{0,39}", given):
         raise argparse.ArgumentTypeError(f"{given!r}; expected up to 40 small letters, digits and hyphens")
     return given
+
+
+def count(given: str) -> int:
+    if not given.isdecimal() or int(given) == 0:
+        raise argparse.ArgumentTypeError(f"{given!r}; expected 1 or more")
+    return int(given)
 
 
 def network(given: str) -> str:

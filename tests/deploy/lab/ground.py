@@ -70,14 +70,16 @@ class Lab:
         *,
         seed: Mapping[str, str] | None = None,
         instance: Instance | None = None,
+        address: str = "",
         names: Mapping[str, str] | None = None,
     ) -> Host:
         """Boot a bare Debian 12 and return when sshd answers and root may log in with the lab's key.
 
         `seed` gives cloud-init's NoCloud files ("user-data", "meta-data"), `instance` what its Ec2 source is told;
-        without both cloud-init stays disabled. `names` are further lines of /etc/hosts: name to address.
+        without both cloud-init stays disabled. `address` is one that somebody else has chosen. `names` are further
+        lines of /etc/hosts: name to address.
         """
-        host = Host(self, name, self.address(11 + self._hosts), template())
+        host = Host(self, name, address or self.address(11 + self._hosts), template())
         self._hosts += 1
         self.machines.append(host)
         if instance:
