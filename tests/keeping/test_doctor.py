@@ -226,10 +226,10 @@ def test_one_error_makes_the_command_fail_and_quiet_tells_it_alone(well: MLModel
     )
 
 
-def doctors_words(site: SiteProcesses, **environment: str) -> dict[str, list[dict[str, str]]]:
+def doctors_words(site: SiteProcesses) -> dict[str, list[dict[str, str]]]:
     """What the command itself says, as a program reads it."""
     with pytest.raises(AssertionError) as error:
-        site.manage("doctor", "--json", **environment)
+        site.manage("doctor", "--json")
     line = next(line for line in str(error.value).splitlines() if line.startswith("{"))
     found: dict[str, list[dict[str, str]]] = {}
     for one in json.loads(line)["findings"]:
@@ -257,7 +257,8 @@ def test_with_servers_it_sees_what_they_are(
         "DATABASE_URL": "postgresql://u:hidden-word@127.0.0.1:9/x",
         "RABBITMQ_URL": "amqp://u:hidden-word@127.0.0.1:9/x",
     }
-    found = doctors_words(site_process, **away)
+    site_process.environment |= away
+    found = doctors_words(site_process)
     assert found["database"][0]["text"].startswith("The database does not answer: connection failed")
     assert found["broker"][0]["text"].startswith("The broker at 127.0.0.1:9 does not answer")
     assert found["workers"][0]["text"] == "Not looked at: first mend the database."
