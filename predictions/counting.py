@@ -16,12 +16,16 @@ COMPUTE = tally.Times("prediction_compute_seconds", "The forward pass that a pre
 
 def count(ended: Sequence[tuple[Outcome, uuid.UUID]]) -> None:
     """Count outcomes, each with the key of its version."""
+    alike: dict[tuple[uuid.UUID, Status, str], list[Outcome]] = {}
     for outcome, key in ended:
+        alike.setdefault((key, outcome.status, outcome.reason_code), []).append(outcome)
+    for (key, status, reason), outcomes in alike.items():
         version = inference.version_of(key)
         model, number = version.model.slug, str(version.number)
-        PREDICTIONS.add(model, number, outcome.status.value)
-        if outcome.status == Status.FAILED:
-            FAILURES.add(model, number, outcome.reason_code)
-        if "compute_ms" in outcome.fields:
-            QUEUE.observe(outcome.fields["queue_ms"] / 1000, model)
-            COMPUTE.observe(outcome.fields["compute_ms"] / 1000, model)
+        PREDICTIONS.add(model, number, status.value, by=len(outcomes))
+        if status == Status.FAILED:
+            FAILURES.add(model, number, reason, by=len(outcomes))
+        ran = [outcome.fields for outcome in outcomes if "compute_ms" in outcome.fields]
+        if ran:
+            QUEUE.observe_all([fields["queue_ms"] / 1000 for fields in ran], model)
+            COMPUTE.observe_all([fields["compute_ms"] / 1000 for fields in ran], model)

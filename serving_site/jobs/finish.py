@@ -2,6 +2,7 @@
 
 import contextlib
 import uuid
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,8 +53,8 @@ def finish(kind: Kind, outcomes: Sequence[Outcome], *, token: uuid.UUID | None) 
 
 def _measure(kind: Kind, outcomes: Sequence[Outcome], won: Mapping[uuid.UUID, Any]) -> None:
     recorded = [(outcome, won[outcome.id]) for outcome in outcomes if outcome.id in won]
-    for outcome, _ in recorded:
-        JOBS.add(kind.queue, outcome.status.value)
+    for status, many in Counter(outcome.status for outcome, _ in recorded).items():
+        JOBS.add(kind.queue, status.value, by=many)
     if kind.measure:
         kind.measure(recorded)
 

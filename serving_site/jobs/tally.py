@@ -11,7 +11,8 @@ import os
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ log = structlog.get_logger(__name__)
 WRITE_S = 1.0
 BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 LAST = "+Inf"
+BOUNDS = (*map(str, BOUNDS_S), LAST)
 SUM = "sum"
 
 Key = tuple[str, tuple[str, ...]]
@@ -59,9 +61,13 @@ class Times:
         FAMILIES[self.name] = self
 
     def observe(self, seconds: float, *values: str) -> None:
-        at = bisect_left(BOUNDS_S, seconds)
-        bound = str(BOUNDS_S[at]) if at < len(BOUNDS_S) else LAST
-        _add([((self.name, (*values, bound)), 1), ((self.name, (*values, SUM)), seconds)])
+        self.observe_all([seconds], *values)
+
+    def observe_all(self, durations_s: Sequence[float], *values: str) -> None:
+        """Many at once, for a fraction of what one by one costs."""
+        found = Counter(bisect_left(BOUNDS_S, seconds) for seconds in durations_s)
+        counted: list[tuple[Key, float]] = [((self.name, (*values, BOUNDS[at])), many) for at, many in found.items()]
+        _add([*counted, ((self.name, (*values, SUM)), sum(durations_s))])
 
 
 class Writer:

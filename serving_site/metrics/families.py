@@ -53,11 +53,10 @@ def _totals() -> Iterator[Metric]:
 
 def _histogram(family: tally.Times, written: dict[tuple[str, ...], float]) -> Metric:
     metric = HistogramMetricFamily(PREFIX + family.name, family.help, labels=family.labels)
-    bounds = [*map(str, tally.BOUNDS_S), tally.LAST]
     for values in sorted({key[:-1] for key in written}):
-        below = itertools.accumulate(written.get((*values, bound), 0) for bound in bounds)
+        below = itertools.accumulate(written.get((*values, bound), 0) for bound in tally.BOUNDS)
         total = written.get((*values, tally.SUM), 0)
-        metric.add_metric(list(values), list(zip(bounds, below, strict=True)), total)
+        metric.add_metric(list(values), list(zip(tally.BOUNDS, below, strict=True)), total)
     return metric
 
 
