@@ -74,13 +74,19 @@ class Broker(upstream.RabbitmqBroker):
         return self.channel.queue_declare(queue=xq_name(queue_name), durable=True, arguments=arguments)
 
     def depth(self, queue_name: str) -> int:
-        """How many messages are ready in the queue; re-declares it. Raises what the connection raises."""
+        """How many messages are ready in the queue; re-declares it. Raises what the connection raises.
+
+        A connection from before may have been closed by the broker for being idle, so that a new one is tried.
+        """
+        is_from_before = getattr(self.state, "connection", None) is not None
         try:
             declared = self._declare_queue(queue_name)  # type: ignore[no-untyped-call]
             return int(declared.method.message_count)
         except Exception:
             del self.connection
             self.queues_pending.add(queue_name)
+            if is_from_before:
+                return self.depth(queue_name)
             raise
 
 
