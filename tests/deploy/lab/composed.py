@@ -1,5 +1,6 @@
 """A site that runs with Docker Compose on the lab's engine, as its operator and as the machine under it see it."""
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -24,7 +25,11 @@ class Process:
 
     @property
     def arguments(self) -> str:
-        return Path(f"/proc/{self.pid}/cmdline").read_bytes().decode().replace("\0", " ").strip()
+        """Its command line; empty once it has ended."""
+        try:
+            return Path(f"/proc/{self.pid}/cmdline").read_bytes().decode().replace("\0", " ").strip()
+        except (FileNotFoundError, ProcessLookupError):
+            return ""
 
     @property
     def status(self) -> dict[str, str]:
@@ -38,11 +43,12 @@ class Process:
         return int(self.status["voluntary_ctxt_switches"])
 
     def below(self) -> Iterator["Process"]:
-        """Its children, theirs, and so on."""
+        """Its children, theirs, and so on, without those that end meanwhile."""
         for task in Path(f"/proc/{self.pid}/task").glob("*/children"):
-            for pid in task.read_text().split():
-                yield Process(int(pid))
-                yield from Process(int(pid)).below()
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                for pid in task.read_text().split():
+                    yield Process(int(pid))
+                    yield from Process(int(pid)).below()
 
 
 class Container:

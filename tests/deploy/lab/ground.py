@@ -94,8 +94,8 @@ class Lab:
         return Metadata(self)
 
     def close(self) -> None:
-        """End every machine and remove all of the lab."""
-        self.keeper.close(timeout_s=90)
+        """End every machine and remove all of the lab: a Docker engine leaves gigabytes in many small files."""
+        self.keeper.close(timeout_s=300)
 
     def start_depot(self, address: str, *enter: str) -> None:
         """Serve packages at an address; `enter` is the beginning of a command, to serve in another namespace."""
