@@ -22,7 +22,6 @@ from predictions.models import Prediction, Upload
 from serving_site.accounts.models import User
 from serving_site.jobs.models import Worker
 from serving_site.jobs.uuid7 import uuid7
-from serving_site.keeping.prune import old_predictions
 from serving_site.storage_url import storages_of
 from tests import registry
 from tests.keeping.conftest import answered, keep
@@ -55,9 +54,9 @@ def stored(area: str) -> set[str]:
 
 
 def old(alice: User, model: MLModel, days: float, **fields: Any) -> Prediction:
-    one = answered(alice, model, **fields)
-    Prediction.objects.filter(pk=one.pk).update(id=aged(days))
-    return Prediction.objects.order_by("pk")[0]
+    one, key = answered(alice, model, **fields), aged(days)
+    Prediction.objects.filter(pk=one.pk).update(id=key)
+    return Prediction.objects.get(pk=key)
 
 
 def test_old_predictions_go_with_their_files_when_told(folder: Path, alice: User, model: MLModel) -> None:
@@ -85,7 +84,9 @@ def test_they_go_in_batches(folder: Path, alice: User, model: MLModel, monkeypat
     monkeypatch.setattr(dispatch, "FORGET_ROWS", 2)
     seen: list[int] = []
     monkeypatch.setattr("predictions.uploads.remove", lambda keys: seen.append(len(keys)))
-    assert dispatch.forget(old_predictions(30)) == 5
+    waiting = old(alice, model, 40, status="queued")
+    assert dispatch.forget(Prediction.objects.all()) == 5
+    assert Prediction.objects.get() == waiting
     assert seen == [4, 4, 2]
 
 
