@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Sequence
 
+from serving_site.broker import Broker
 from tests.faults import history
 from tests.faults.acknowledgements import lost_messages
 from tests.faults.conftest import QUEUE, Scenario
@@ -120,6 +121,16 @@ def test_closed_connections_lose_no_work(scenario: Scenario) -> None:
     scenario.check()
     assert scenario.count("lost > 0 OR attempts > 1") == 0
     assert all("CONNECTION_FORCED" in worker.log_text() for worker in workers)
+
+
+def test_the_broker_is_asked_again_where_it_closed_a_connection_that_was_idle(rabbitmq: RabbitMQ) -> None:
+    broker = Broker(amqp_url=rabbitmq.url(rabbitmq.new_vhost()), confirm_delivery=True, middleware=[])
+    try:
+        assert broker.depth("idle.v1") == 0
+        rabbitmq.close_all_connections()
+        assert broker.depth("idle.v1") == 0
+    finally:
+        broker.close()  # type: ignore[no-untyped-call]
 
 
 def test_our_consumer_acknowledges_no_other_message_after_a_reconnect(rabbitmq: RabbitMQ) -> None:
