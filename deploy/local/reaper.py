@@ -17,7 +17,7 @@ from deploy.local.keeper import adopt_orphans, before_exec, descendants_of
 
 PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
 GRACE_S = 3.0
-KEEPER_S = 90.0
+KEEPER_S = 300.0
 """A keeper whose process has died ends its servers and removes their folder by itself; so long it may take."""
 
 
