@@ -130,7 +130,7 @@ def test_the_broker_is_asked_again_where_it_closed_a_connection_that_was_idle(ra
         rabbitmq.close_all_connections()
         assert broker.depth("idle.v1") == 0
     finally:
-        broker.close()  # type: ignore[no-untyped-call]
+        broker.close()
 
 
 def test_our_consumer_acknowledges_no_other_message_after_a_reconnect(rabbitmq: RabbitMQ) -> None:
