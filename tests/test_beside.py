@@ -47,6 +47,14 @@ def migration(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) ->
         ('migrations.DeleteModel("Release")', "still reads it"),
         ('migrations.RenameField("MLModel", "title", "name")', "knows the old name"),
         ('migrations.AddField("MLModel", "mood", models.CharField(default="", max_length=9))', "does not write it"),
+        ('migrations.AlterField("MLModel", "title", models.CharField(max_length=9))', "no longer fits"),
+        ('migrations.AlterField("Delivery", "landed_at", models.DateTimeField())', "no longer fits"),
+        (
+            'migrations.AddConstraint("MLModel", models.UniqueConstraint(fields=["title"], name="one_title"))',
+            "may break it",
+        ),
+        ('migrations.RunSQL("DROP TABLE mlmodels_release")', "cannot be seen"),
+        ("migrations.RunPython(migrations.RunPython.noop)", "cannot be seen"),
     ],
 )
 def test_what_running_code_could_not_live_with_is_refused(migration: Write, operation: str, sentence: str) -> None:
@@ -63,6 +71,8 @@ def test_what_running_code_could_not_live_with_is_refused(migration: Write, oper
         'migrations.AddField("MLModel", "mood", models.CharField(null=True, max_length=9))',
         'migrations.AddField("MLModel", "mood", models.CharField(db_default="", max_length=9))',
         f'{NEW_TABLE}, migrations.AddField("Note", "text", models.TextField(default=""))',
+        'migrations.AlterField("MLModel", "title", models.CharField(max_length=999))',
+        'migrations.AddIndex("MLModel", models.Index(fields=["title"], name="titles"))',
     ],
 )
 def test_what_adds_and_leaves_the_rest_passes(migration: Write, operation: str) -> None:
@@ -74,7 +84,13 @@ def test_what_adds_and_leaves_the_rest_passes(migration: Write, operation: str) 
 
 @pytest.mark.django_db
 def test_what_is_declared_passes(migration: Write) -> None:
-    migration('migrations.RemoveField("MLModel", "title")', declared="running_code_does_without = True")
+    migration('migrations.RemoveField("MLModel", "title")', declared="lives_beside_running_code = True")
+    call_command("check_migrations", stdout=StringIO())
+
+
+@pytest.mark.django_db
+def test_what_a_release_left_that_was_rolled_back_is_no_hazard(migration: Write) -> None:
+    MigrationRecorder(connection).record_applied("mlmodels", "9998_of_a_release_that_went")
     call_command("check_migrations", stdout=StringIO())
 
 

@@ -1,9 +1,11 @@
 """Whether code that runs can live with a migration: a new release changes the database while the old one still serves.
 
 So what old code reads and writes must stay. Something is taken away in two releases: the first no longer uses it, the
-second removes it and says so in its migration: `running_code_does_without = True`.
+second removes it and says so in its migration: `lives_beside_running_code = True`. So does one that runs SQL or Python
+of its own, which cannot be judged here, once its author has thought of the code that runs.
 """
 
+import math
 from collections.abc import Iterator
 
 from django.apps.registry import Apps
@@ -14,7 +16,7 @@ from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ModelState, ProjectState
 from django.db.models import NOT_PROVIDED
 
-DECLARED = "running_code_does_without"
+DECLARED = "lives_beside_running_code"
 
 
 def hazards() -> list[str]:
@@ -26,7 +28,8 @@ def hazards() -> list[str]:
     if not executor.loader.applied_migrations:
         return []
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
-    state = executor.loader.project_state(list(executor.loader.applied_migrations))
+    known = executor.loader.graph.nodes  # a release that was rolled back may have left others
+    state = executor.loader.project_state([one for one in executor.loader.applied_migrations if one in known])
     return [sentence for migration, _ in plan for sentence in _of_migration(migration, state)]
 
 
@@ -41,37 +44,42 @@ def _of_migration(migration: Migration, state: ProjectState) -> Iterator[str]:
 
 
 def _problem(operation: Operation, app: str, before: ProjectState) -> str | None:
+    problem = None
     match operation:
         case operations.RemoveField() | operations.DeleteModel():
-            return "Running code still reads it: remove it in a release after the one that no longer uses it."
+            problem = "Running code still reads it: remove it in a release after the one that no longer uses it."
         case operations.RenameField() | operations.RenameModel() | operations.AlterModelTable():
-            return "Running code knows the old name: add the new one beside it, and remove the old one later."
+            problem = "Running code knows the old name: add the new one beside it, and remove the old one later."
         case operations.AddField() if _must_be_written(operation, app, before):
-            return "Running code does not write it: let it be null, or give it a db_default."
+            problem = "Running code does not write it: let it be null, or give it a db_default."
         case operations.AlterField() if _got_stricter(operation, app, before):
-            return "Running code may still write nothing there: first write it everywhere, then forbid its absence."
-        case _:
-            return None
+            problem = "Running code may still write what no longer fits: first write what will, then forbid the rest."
+        case operations.AddConstraint() | operations.AlterUniqueTogether() if _has_table(operation, app, before):
+            problem = "Running code does not know it and may break it: first write only what keeps it."
+        case operations.RunSQL() | operations.RunPython():
+            problem = "What it does cannot be seen from here."
+    return problem
 
 
 def _must_be_written(operation: operations.AddField, app: str, before: ProjectState) -> bool:
     field = operation.field
     if field.null or field.many_to_many or field.db_default is not NOT_PROVIDED:
         return False
-    return (app, operation.model_name_lower) not in _made_now(before)
+    return _has_table(operation, app, before)
 
 
 def _got_stricter(operation: operations.AlterField, app: str, before: ProjectState) -> bool:
     model: ModelState = before.models[app, operation.model_name_lower]
-    return bool(model.fields[operation.name].null and not operation.field.null)
+    was, now = model.fields[operation.name], operation.field
+    if not _has_table(operation, app, before):
+        return False
+    is_shorter = (now.max_length or math.inf) < (was.max_length or math.inf)
+    is_other = was.db_type(connection) != now.db_type(connection) and was.get_internal_type() != now.get_internal_type()
+    return bool(is_shorter or is_other or (was.null and not now.null) or (now.unique and not was.unique))
 
 
-def _made_now(before: ProjectState) -> set[tuple[str, str]]:
-    """Models that have no table yet: no running code writes them."""
-    tables = set(connection.introspection.table_names())
+def _has_table(operation: Operation, app: str, before: ProjectState) -> bool:
+    """Whether the operation's model is in the database already, so that running code may write it."""
+    name = str(getattr(operation, "model_name", "") or getattr(operation, "name", ""))
     apps: Apps = before.apps
-    return {
-        (model._meta.app_label, str(model._meta.model_name))
-        for model in apps.get_models(include_auto_created=True)
-        if model._meta.db_table not in tables
-    }
+    return apps.get_model(app, name)._meta.db_table in connection.introspection.table_names()
