@@ -7,6 +7,7 @@ import os
 import pwd
 import re
 import shlex
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -141,6 +142,10 @@ class Machine:
             group=user or None,
             extra_groups=[] if user else None,
         )
+
+    def give(self, folder: Path, user: str) -> None:
+        """Make `user` the owner of an empty folder."""
+        shutil.chown(folder, user, user)
 
     def manage(self, release: Path, *arguments: str) -> None:
         """Run manage.py of `release` as the site's user. Raises Refused with the end of what it said."""

@@ -88,7 +88,7 @@ def room(folder: Path, wanted: int) -> None:
 def _unpack(machine: Machine, archive: Path, draft: Path) -> None:
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
-    shutil.chown(draft, BUILD_USER, BUILD_USER)
+    machine.give(draft, BUILD_USER)
     with archive.open("rb") as file:
         machine.run("tar", "-xz", "--no-same-owner", user=BUILD_USER, cwd=draft, stdin=file)
 
@@ -110,7 +110,7 @@ def _packages(machine: Machine, release: Path) -> Path:
     room(machine.home, PACKAGES_BYTES[machine.role])
     shutil.rmtree(venv, ignore_errors=True)
     venv.mkdir(parents=True)
-    shutil.chown(venv, BUILD_USER, BUILD_USER)
+    machine.give(venv, BUILD_USER)
     try:
         machine.run("python3", "-m", "venv", venv, user=BUILD_USER)
         pip: list[str | Path] = [venv / "bin/python", "-m", "pip", "install", "--quiet", "--no-cache-dir"]
