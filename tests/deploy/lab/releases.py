@@ -39,10 +39,10 @@ class Releases:
         return (self.clone / name).read_text()
 
     def good(self) -> str:
-        """A change that a person could see: the login page carries a mark, which this returns the commit of."""
-        name = "serving_site/templates/accounts/login.html"
+        """A change that a person could see: every page carries a mark; returns the commit."""
+        name = "serving_site/templates/base.html"
         mark = f"<!-- release on top of {self.head[:12]} -->"
-        return self.commit({name: f"{self.read(name)}{mark}\n"}, "Mark the login page")
+        return self.commit({name: f"{self.read(name)}{mark}\n"}, "Mark every page")
 
     def broken(self) -> str:
         """A change with which the site does not start, which no check of the settings finds."""
