@@ -195,11 +195,19 @@ def terminate(here: Fleet, options: argparse.Namespace) -> int:
     print(*doomed, sep="\n", file=sys.stderr)
     if options.dry_run:
         return 0
-    if not options.yes and input(f"All of this goes, with every prediction. Type {here.name} to go on: ") != here.name:
+    if not options.yes and answer(f"All of this goes, with every prediction. Type {here.name} to go on: ") != here.name:
         raise Refused("Nothing was taken away.")
     here.terminate()
     print(f"{here.name} is gone.", file=sys.stderr)
     return 0
+
+
+def answer(question: str) -> str:
+    """What somebody typed; empty where nobody is there."""
+    try:
+        return input(question)
+    except EOFError:
+        return ""
 
 
 def parser() -> argparse.ArgumentParser:

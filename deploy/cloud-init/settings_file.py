@@ -123,16 +123,8 @@ VARIABLES = {
 }
 REQUIRED = ("site_domain", "admin_email")
 TABLES = ("source", "cloud_config")
-REPOSITORY = Kind(
-    "an address of git by https, ssh or git, without a password",
-    lambda v: (
-        isinstance(v, str)
-        and re.fullmatch(r"(https?|git|ssh)://([A-Za-z0-9._-]+@)?[^\s@:/]+(:[0-9]+)?/\S+", v) is not None
-        and (v.startswith("ssh://") or "@" not in urlsplit(v).netloc)
-    ),
-)
 SOURCE = {
-    "repository": REPOSITORY,
+    "repository": text(r"(https?|git)://[^\s@:/]+(:[0-9]+)?/\S+", "an address of git by https, without a password"),
     "ref": text(r"[A-Za-z0-9_][A-Za-z0-9_./+-]*", "a branch, a tag or a commit"),
     "archive": Kind("an address of a release archive (.tar.gz), without a password", is_address),
     "sha256": text("[0-9a-f]{64}", "the 64 hexadecimal digits of the archive's SHA-256"),

@@ -68,7 +68,7 @@ class Region:
         return subprocess.Popen(
             [sys.executable, REPOSITORY / "deploy" / "aws" / "launch.py", *argv, *(more if len(argv) > 2 else [])],
             env={"PATH": PATH, "HOME": str(self.folder), "LANG": "C.UTF-8", **self.moto.environment},
-            cwd=self.folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            cwd=self.folder, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 
     def machines(self, name: str) -> dict[str, dict[str, Any]]:
@@ -116,10 +116,16 @@ def test_one_command_ends_with_the_address_of_a_live_site(region: Region) -> Non
     link = next(word for word in said.split() if word.startswith("https://"))
     site.predict(site.set_password(link, "bea", PASSWORD))
 
+    host.run(f"sed --in-place 's/^SHA256=.*/SHA256={'0' * 64}/' /etc/serving-site/source.conf")
+    other = host.attempt("serving-site-install")
+    assert "release.tar.gz: FAILED" in other.stdout + other.stderr
+    assert other.returncode != 0
+
     again = ended(region.launch("single", "classifier", "--timeout", "240"))
     assert again[:2] == (0, f"{machine['PrivateIpAddress']}\n")
     assert "Every machine is there." in again[2]
-    assert ended(region.launch("terminate", "classifier"))[0] == 1  # nobody there to answer the question
+    unanswered = ended(region.launch("terminate", "classifier"))
+    assert (unanswered[0], unanswered[2].splitlines()[-1]) == (1, "Nothing was taken away.")
     assert ended(region.launch("terminate", "classifier", "--yes"))[0] == 0
     assert region.machines("classifier") == {}
 
