@@ -1,7 +1,9 @@
 """The hook of the repository of code: hands one commit over, and the push ends as the program behind it says."""
 
+import contextlib
 import json
 import os
+import select
 import socket
 import subprocess
 import tarfile
@@ -43,8 +45,16 @@ class Door:
                 if self.reads:
                     said = json.loads(stream.readline())
                     self.given.append((said["release"], stream.read(said["bytes"])))
+                self.visitor = visitor
                 self.may_answer.wait(20)
-                visitor.sendall(self.answer.encode())
+                with contextlib.suppress(BrokenPipeError):
+                    visitor.sendall(self.answer.encode())
+
+    def is_left(self) -> bool:
+        """Whether the hook has gone while it was to wait."""
+        poll = select.poll()
+        poll.register(self.visitor.fileno(), select.POLLHUP)
+        return bool(poll.poll(0))
 
     def close(self) -> None:
         self.may_answer.set()
@@ -193,6 +203,19 @@ def test_anything_but_main_moving_forward_is_refused_before_it_is_handed_over(
     refs = git(code.repository, "for-each-ref", "--format=%(refname)").stdout.split()
     assert refs == ["refs/heads/main"]
     assert not list(code.repository.rglob("evil*"))
+
+
+def test_when_git_is_killed_the_program_behind_the_hook_sees_that_nobody_waits(code: Code, door: Door) -> None:
+    code.commit("one")
+    door.may_answer.clear()
+    push = threading.Thread(target=code.push)
+    push.start()
+    wait_until(lambda: len(door.given) == 1, 20, "the push is handed over")
+    assert not door.is_left()
+    subprocess.run(["pkill", "-KILL", "-f", f"receive-pack.*{code.repository}"], check=True)
+    wait_until(door.is_left, 5, "the hook has gone too")
+    push.join()
+    assert code.main == ""
 
 
 def test_one_push_at_a_time_and_the_next_starts_from_where_main_is_then(code: Code, door: Door) -> None:

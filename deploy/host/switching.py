@@ -42,6 +42,7 @@ def switch(machine: Machine, name: str, is_wanted: Callable[[], None] = lambda: 
         _await_health(machine, name, is_first=old is None)
         machine.run("systemctl", "enable", "--quiet", *_units(machine, name))
         _lead_proxy_to(machine, name)
+        say(f"Healthy: {name} serves, and is watched for {WATCH_S} s ...")
         _watch(machine, name, is_first=old is None)
         is_wanted()
         if old and old != name:
