@@ -66,7 +66,7 @@ class Region:
         """The launcher as a person starts it."""
         more = ["--settings", str(self.settings), "--subnet", self.subnet, "--ssh-from", self.lab.network]
         return subprocess.Popen(
-            [sys.executable, REPOSITORY / "deploy" / "aws" / "launch.py", *argv, *(more if len(argv) > 2 else [])],
+            [sys.executable, REPOSITORY / "deploy" / "aws" / "launch.py", *argv, *([] if argv[0] == "terminate" else more)],
             env={"PATH": PATH, "HOME": str(self.folder), "LANG": "C.UTF-8", **self.moto.environment},
             cwd=self.folder, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
