@@ -14,6 +14,7 @@ class Releases:
 
     def __init__(self, folder: Path) -> None:
         self.clone = folder / "clone"
+        self.mark = ""
         _git(folder, "clone", "--quiet", "--no-hardlinks", str(REPOSITORY), str(self.clone))
         _git(self.clone, "checkout", "--quiet", "-B", "main", head_of(REPOSITORY))
 
@@ -39,10 +40,10 @@ class Releases:
         return (self.clone / name).read_text()
 
     def good(self) -> str:
-        """A change that a person could see: every page carries a mark; returns the commit."""
+        """A change that a person could see: every page carries `mark` from then on. Returns the commit."""
         name = "serving_site/templates/base.html"
-        mark = f"<!-- release on top of {self.head[:12]} -->"
-        return self.commit({name: f"{self.read(name)}{mark}\n"}, "Mark every page")
+        self.mark = f"<!-- release on top of {self.head[:12]} -->"
+        return self.commit({name: self.read(name).replace("</body>", f"{self.mark}</body>")}, "Mark every page")
 
     def broken(self) -> str:
         """A change with which the site does not start, which no check of the settings finds."""
