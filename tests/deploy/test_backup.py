@@ -106,3 +106,11 @@ def test_a_backup_is_restored_on_another_machine_and_every_answer_agrees(
         assert (report["agree"], report["gone"], report["unanswered"]) == (report["rows"], 0, 0)
         assert report["alone_identical"] == report["alone_rows"]
     assert cluster.site.ready()[0] == 200
+
+
+def test_the_doctor_finds_no_error_on_hosts_that_ansible_made(cluster: Cluster) -> None:
+    for host in (cluster.production, cluster.worker):
+        done = host.attempt("serving-site manage doctor --json")
+        facts = json.loads(done.stdout.splitlines()[-1])
+        assert [one for one in facts["findings"] if one["severity"] == "error"] == []
+        assert (facts["ok"], done.returncode) == (True, 0)

@@ -135,6 +135,18 @@ def test_a_proxy_that_could_not_read_the_files_is_told(well: MLModel, folder: Pa
     )
 
 
+def test_a_host_of_workers_needs_no_pages_and_makes_no_backup(well: MLModel, folder: Path, settings: Any) -> None:
+    for path in (folder / "backups").iterdir():
+        path.unlink()
+    settings.STORAGE_URL = "site://web.example.org:8010"
+    found = told()
+    assert [found[name] for name in ("static files", "programs", "backups")] == [
+        [("note", "The web host serves them.")],
+        [("note", "The web host makes the backups.")],
+        [("note", "The web host makes the backups.")],
+    ]
+
+
 def test_files_of_versions_that_are_missing_or_damaged_are_told(well: MLModel) -> None:
     version = well.versions.get()
     storages["artifacts"].delete(version.weights_sha256)

@@ -81,6 +81,9 @@ def _open_to_the_proxy() -> Iterator[Finding]:
 def static_files_are_there() -> Iterator[Finding]:
     """What `collectstatic` gathers: without it pages have no style."""
     kept: Any = staticfiles_storage
+    if _serves_nobody():
+        yield note("The web host serves them.")
+        return
     if not hasattr(kept, "hashed_files"):
         yield note("Static files are served from the code (DEBUG).")
         return
@@ -98,6 +101,9 @@ def static_files_are_there() -> Iterator[Finding]:
 
 def programs_are_there() -> Iterator[Finding]:
     """What backups call."""
+    if _serves_nobody():
+        yield note("The web host makes the backups.")
+        return
     needed = {"pg_dump": "postgresql-client", "pg_restore": "postgresql-client", "psql": "postgresql-client"}
     wanted = needed if is_postgres() else {}
     if settings.MODEL_REPOSITORY.exists():
@@ -110,8 +116,8 @@ def programs_are_there() -> Iterator[Finding]:
 
 
 def backups_are_fresh() -> Iterator[Finding]:
-    """The newest one's age, and who can read them. A host that keeps the files elsewhere makes none."""
-    if settings.STORAGE_URL.startswith("site:"):
+    """The newest one's age, and who can read them."""
+    if _serves_nobody():
         yield note("The web host makes the backups.")
         return
     try:
@@ -130,3 +136,8 @@ def backups_are_fresh() -> Iterator[Finding]:
     for path in found:
         if path.stat().st_mode & 0o077:
             yield error(f"{path} can be read by others.", f"chmod 600 {path}")
+
+
+def _serves_nobody() -> bool:
+    """Whether this is a host of workers, which has another one for pages and files."""
+    return bool(settings.STORAGE_URL.startswith("site:"))
