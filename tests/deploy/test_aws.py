@@ -65,8 +65,9 @@ class Region:
     def launch(self, *argv: str) -> subprocess.Popen[str]:
         """The launcher as a person starts it."""
         more = ["--settings", str(self.settings), "--subnet", self.subnet, "--ssh-from", self.lab.network]
+        argv = (*argv, *([] if argv[0] == "terminate" else more))
         return subprocess.Popen(
-            [sys.executable, REPOSITORY / "deploy" / "aws" / "launch.py", *argv, *([] if argv[0] == "terminate" else more)],
+            [sys.executable, REPOSITORY / "deploy" / "aws" / "launch.py", *argv],
             env={"PATH": PATH, "HOME": str(self.folder), "LANG": "C.UTF-8", **self.moto.environment},
             cwd=self.folder, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
