@@ -21,7 +21,7 @@ COMPOSE = DEPLOY / "compose"
 SECRETS = {
     "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY"),
     "an access key of Amazon": re.compile(r"\b(AKIA|ASIA)[0-9A-Z]{16}\b"),
-    "a password in an address": re.compile(r"://[^/\s:@'\"{}$<>]+:(?!password@|\.\.\.@)[^/\s@'\"{}$<>]+@"),
+    "a password in an address": re.compile(r"://[^/\s:@'\"{}$<>]+:(?!(?i:password)@|\.\.\.@)[^/\s@'\"{}$<>]+@"),
     "a password": re.compile(r"(?i)(password|secret|token|api_?key)\w*\s*[=:]\s*['\"]?(?=\S*\d)[A-Za-z0-9+/_-]{16,}"),
 }
 ARGUMENTS = re.compile(r"PGPASSWORD=\S+ |--password[= ]\S|add_user \S+ \S|change_password \S+ \S")
