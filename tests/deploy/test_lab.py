@@ -1,9 +1,15 @@
 """The lab itself: machines boot, are reached, restarted and cut off, and nothing of them stays."""
 
+import subprocess
+import sys
+
 import pytest
 
 from tests.deploy.lab.ground import Lab
 from tests.deploy.lab.hosts import CommandFailed, Host
+
+LANDLOCK_CREATE_RULESET = 444
+ASK_VERSION = 1
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +33,12 @@ def test_packages_come_from_debian_and_wheels_from_what_is_pinned(host: Host) ->
     host.run("apt-get -qq update && apt-get -qq install --yes --no-install-recommends python3-venv >/dev/null")
     host.run("python3 -m venv /tmp/probe && /tmp/probe/bin/pip --quiet install django")
     assert host.run("/tmp/probe/bin/python -m django --version").startswith("5.")
+
+
+def test_its_processes_may_close_themselves_in_as_on_a_real_machine(host: Host) -> None:
+    call = f"import ctypes; print(ctypes.CDLL(None).syscall({LANDLOCK_CREATE_RULESET}, None, 0, {ASK_VERSION}))"
+    here = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, check=True).stdout
+    assert host.run(f"python3 -c '{call}'") == here
 
 
 def test_a_failed_command_says_what_it_printed(host: Host) -> None:

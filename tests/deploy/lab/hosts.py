@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from tests.deploy.lab.ground import Lab
 
 BOOT_TIMEOUT_S = 60.0
+LANDLOCK = "landlock_create_ruleset landlock_add_rule landlock_restrict_self"
+"""What a real machine lets its processes call, and nspawn does not."""
 WANTS_REBOOT = 133
 """What systemd-nspawn ends with when the machine inside asked to be started again."""
 # $1: the control groups; then the machine. A reboot from inside boots the same machine again, as hardware would.
@@ -88,7 +90,7 @@ class Host:
             *("systemd-nspawn", "--quiet", "--boot", f"--directory={self.root}", f"--machine={self.name}"),
             *("--register=no", "--keep-unit", f"--network-namespace-path=/run/netns/{self._namespace}"),
             *("--resolv-conf=off", "--timezone=off", "--console=pipe", "--capability=CAP_NET_ADMIN"),
-            "--system-call-filter=@sandbox",  # nspawn keeps Landlock from its guests, a real machine does not
+            f"--system-call-filter={LANDLOCK}",
         ]
         groups = " ".join(str(group) for group in self.lab.join(self.name))
         argv = ["bash", "-c", BOOT, "boot", groups, *machine]
