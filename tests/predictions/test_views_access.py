@@ -28,6 +28,7 @@ ANYBODY, LOGGED_IN, OWNER, STAFF = "anybody", "logged in", "owner", "staff"
 WHO = {
     "/livez": ANYBODY,
     "/readyz": ANYBODY,
+    "/metrics": "nobody",
     "/accounts/login/": ANYBODY,
     "/accounts/logout/": ANYBODY,
     "/accounts/signup/": "nobody",
