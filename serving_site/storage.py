@@ -71,9 +71,9 @@ class LocalStorage(FileSystemStorage):
             os.fchmod(draft.fileno(), FILE_MODE)
             os.fsync(draft.fileno())
             Path(draft.name).replace(target)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
         if is_new:
-            _sync_folder(target.parent.parent)
+            sync_folder(target.parent.parent)
         return name
 
     def _make_folder(self, folder: Path) -> bool:
@@ -110,7 +110,8 @@ def _draft(folder: Path) -> Iterator[IO[bytes]]:
             Path(file.name).unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Let the names in `folder` survive a power cut."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)

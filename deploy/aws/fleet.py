@@ -12,7 +12,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 from settings_file import Refused
 
-from deploy.aws.machines import Door, Machine, group_name
+from deploy.aws.machines import Door, Machine
 from deploy.aws.words import code_of
 
 TAG = "serving-site"
@@ -212,7 +212,3 @@ def does(instance: dict[str, Any]) -> str:
 
 def ids_of(instances: Sequence[dict[str, Any]]) -> list[str]:
     return [str(instance["InstanceId"]) for instance in instances]
-
-
-def group_of(name: str, machine: Machine, ids: dict[str, str]) -> str:
-    return ids[group_name(name, machine.does)]

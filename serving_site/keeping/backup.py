@@ -29,6 +29,7 @@ from predictions.models import Upload
 from serving_site.keeping import dumps
 from serving_site.keeping.archive import Archive, Changed, Writer
 from serving_site.keeping.named import Named, from_line
+from serving_site.storage import sync_folder
 
 FORMAT = 1
 NAMES = "serving-site-*.tar"
@@ -102,7 +103,7 @@ def _made(folder: Path, scratch: Path, say: Say) -> Made:
         manifest = written.manifest
     path = folder / f"serving-site-{began:%Y%m%dT%H%M%S}.{began.microsecond // 1000:03}Z.tar"
     draft.rename(path)
-    _sync(folder)
+    sync_folder(folder)
     return Made(path, manifest, copied.problems)
 
 
@@ -193,13 +194,5 @@ def _only_one(folder: Path) -> Iterator[None]:
         yield
     except BlockingIOError:
         raise NotMade(f"Another backup is being written into {folder}.") from None
-    finally:
-        os.close(handle)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
     finally:
         os.close(handle)

@@ -118,7 +118,6 @@ class Load:
         self.requests = 0
         self.failures: list[tuple[float, str, str]] = []
         self.accepted: dict[uuid.UUID, Person] = {}
-        self.versions: list[str] = []
         self._over = threading.Event()
         self._lock = threading.Lock()
         self._threads = [threading.Thread(target=self._visit, args=[one]) for one in people]
