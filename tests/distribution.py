@@ -1,4 +1,5 @@
-"""How the tests are shared out when several processes run them (`pytest --numprocesses 3`, as `make test` does).
+"""How the tests are shared out when several processes run them (`pytest --numprocesses 3`, as `make test` does; two for
+`make test-deploy`).
 
 A group of tests stays in one process, in its own order. A file is a group, because tests of a file share fixtures; so
 is a folder of tests that share one site or one broker, which are dear to start. The longest groups start first.
@@ -9,7 +10,14 @@ from typing import Any
 from xdist.scheduler import LoadScopeScheduling
 
 FAULTS = "tests/faults/"
+CLUSTER = "the cluster that Ansible made"
 LONGEST_FIRST = (
+    ("tests/deploy/test_ansible.py", CLUSTER),
+    ("tests/deploy/test_backup.py", CLUSTER),
+    ("tests/deploy/test_cut_off.py", CLUSTER),
+    ("tests/deploy/test_git_push.py", CLUSTER),
+    ("tests/deploy/test_monitoring.py", CLUSTER),
+    ("tests/deploy/test_units.py", CLUSTER),
     ("tests/integration/test_git_push.py", "tests/integration/test_git_push.py"),
     ("tests/faults/test_broker.py", "faults of the broker"),
     (FAULTS, "faults"),

@@ -1,6 +1,6 @@
 """How the tests are shared out: what shares a site or a broker stays together, and every name is that of a test."""
 
-from tests.distribution import LONGEST_FIRST, group_of, rank
+from tests.distribution import CLUSTER, LONGEST_FIRST, group_of, rank
 from tests.session import REPOSITORY
 
 
@@ -16,3 +16,10 @@ def test_other_tests_stay_together_by_file_and_start_after_the_long_ones() -> No
 
 def test_every_group_names_tests_that_are_there() -> None:
     assert [start for start, _ in LONGEST_FIRST if not (REPOSITORY / start).exists()] == []
+
+
+def test_every_test_of_the_deployments_that_uses_the_cluster_is_in_its_group() -> None:
+    files = (REPOSITORY / "tests/deploy").glob("test_*.py")
+    using = {path for path in files if "from tests.deploy.lab.cluster import" in path.read_text()}
+    assert using
+    assert {group_of(f"tests/deploy/{path.name}::test_a") for path in using} == {CLUSTER}
